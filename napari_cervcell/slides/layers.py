@@ -1,0 +1,67 @@
+"""What the slides room offers napari: a reader and the sample slide, as plain layer tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import openslide
+
+from .problems import is_sound_tiff
+from .samples import sample_slide
+from .slide import open_slide
+
+__all__ = ["get_reader", "open_sample"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+_SLIDES_ONLY = {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"}
+_TIFF = {".tif", ".tiff"}
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Return the reader if all of `path` are for us, else None.
+
+    Files with a slide's suffix always are, so that a broken one is explained rather than passed on; TIFF and DICOM
+    files are if OpenSlide knows them, damaged TIFF files are too.
+    """
+    return _read if all(_is_ours(Path(p)) for p in _as_list(path)) else None
+
+
+def open_sample() -> list[LayerData]:
+    """Return the sample slide as napari layer data."""
+    return _read(str(sample_slide()))
+
+
+def _as_list(path: str | Sequence[str]) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)
+
+
+def _is_ours(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in _SLIDES_ONLY:
+        return True
+    if not path.is_file():
+        return False
+    return openslide.OpenSlide.detect_format(path) is not None or (suffix in _TIFF and not is_sound_tiff(path))
+
+
+def _read(path: str | Sequence[str]) -> list[LayerData]:
+    """Return one multiscale image layer a slide; label and macro images stay in the file."""
+    return [_layer(Path(p)) for p in _as_list(path)]
+
+
+def _layer(path: Path) -> LayerData:
+    slide = open_slide(path)
+    settings: dict[str, Any] = {
+        "name": path.stem,
+        "rgb": True,
+        "multiscale": True,
+        "metadata": {"slide": slide},
+        "units": ("pixel", "pixel"),
+    }
+    if slide.mpp_xy is not None:
+        x, y = slide.mpp_xy
+        settings |= {"scale": (y, x), "units": ("um", "um")}
+    return slide.pyramid(), settings, "image"
