@@ -1,0 +1,33 @@
+"""What we know of a slide, in one file: detections, verdicts, checked regions, rounds of learning."""
+
+from .case import SUFFIX, Case, SlideLike, default_case_path, open_case
+from .events import Annotations, Event, State, Verdict
+from .exchange import export_case, import_cells
+from .matching import Match, Present, match, present_cells
+from .rounds import Round, RoundState
+from .scans import Detections, Run, RunState
+from .store import CaseError
+
+__all__ = [
+    "SUFFIX",
+    "Annotations",
+    "Case",
+    "CaseError",
+    "Detections",
+    "Event",
+    "Match",
+    "Present",
+    "Round",
+    "RoundState",
+    "Run",
+    "RunState",
+    "SlideLike",
+    "State",
+    "Verdict",
+    "default_case_path",
+    "export_case",
+    "import_cells",
+    "match",
+    "open_case",
+    "present_cells",
+]

@@ -1,0 +1,181 @@
+"""A case: all that is known of one slide, in one file that is always saved."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from ..taxonomy import BETHESDA, Taxonomy
+from .events import ReviewRecord
+from .rounds import RoundRecord
+from .scans import ScanRecord
+from .store import CaseError, Store
+
+__all__ = ["SUFFIX", "Case", "SlideLike", "default_case_path", "open_case"]
+
+SUFFIX = ".cervcell"
+
+
+class SlideLike(Protocol):
+    """What a case asks of a slide."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def mpp(self) -> float | None: ...
+
+
+class Case(ScanRecord, ReviewRecord, RoundRecord):
+    """An open case file: what models found, what reviewers said, what was learnt from it.
+
+    Threads may share a case, and processes may have the same file open at once. Every method that changes something
+    has it on disk before it returns. Use :meth:`create`, :meth:`open` or :func:`open_case`.
+
+    Attributes
+    ----------
+    path : Path
+    slide_name : str
+        File name of the slide.
+    fingerprint : str
+        Of the slide's content.
+    width, height : int
+        Level-0 pixels.
+    taxonomy : Taxonomy
+        As it was when the case was made.
+    reviewer : str
+        Who is speaking; goes with every event.
+    """
+
+    def __init__(self, store: Store, reviewer: str | None) -> None:
+        super().__init__(store, _login() if reviewer is None else reviewer)
+        self.path = store.path
+        self.slide_name = str(store.meta("slide_name"))
+        self.fingerprint = str(store.meta("fingerprint"))
+        self.width, self.height = int(store.meta("width")), int(store.meta("height"))
+        self.taxonomy = Taxonomy.from_json(store.meta("taxonomy"))
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        slide_name: str,
+        fingerprint: str,
+        width: int,
+        height: int,
+        mpp: float | None,
+        taxonomy: Taxonomy = BETHESDA,
+        reviewer: str | None = None,
+    ) -> Case:
+        """Make a new case file; `reviewer` is by default the login name. Raises CaseError."""
+        meta = {
+            "slide_name": slide_name,
+            "slide_path": slide_name,
+            "fingerprint": fingerprint,
+            "width": width,
+            "height": height,
+            "mpp": mpp,
+            "taxonomy": taxonomy.to_json(),
+        }
+        return cls(Store.create(path, meta), reviewer)
+
+    @classmethod
+    def open(cls, path: str | Path, reviewer: str | None = None) -> Case:
+        """Open a case file; `reviewer` is by default the login name. Raises CaseError."""
+        store = Store.open(path)
+        try:
+            return cls(store, reviewer)
+        except BaseException:
+            store.close()
+            raise
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per level-0 pixel, None as long as nobody knows; an answer set here is remembered."""
+        mpp = self._store.meta("mpp")
+        return None if mpp is None else float(mpp)
+
+    @mpp.setter
+    def mpp(self, value: float | None) -> None:
+        self._store.set_meta("mpp", value)
+
+    @property
+    def slide_path(self) -> Path:
+        """Where the slide was last seen, or beside the case file if it is no longer there but here."""
+        seen = self.path.parent / str(self._store.meta("slide_path"))
+        beside = self.path.with_name(self.slide_name)
+        return beside if beside.exists() and not seen.exists() else seen
+
+    @slide_path.setter
+    def slide_path(self, value: Path) -> None:
+        self._store.set_meta("slide_path", str(value.absolute()))
+
+    def close(self) -> None:
+        """Close the file. Nothing needs saving; what is called afterwards raises CaseError."""
+        self._store.close()
+
+    def __enter__(self) -> Case:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def default_case_path(slide_path: str | Path) -> Path:
+    """Return where the case of a slide lives unless said otherwise: beside it."""
+    slide_path = Path(slide_path)
+    return slide_path.with_name(slide_path.name + SUFFIX)
+
+
+def open_case(path: str | Path, slide: SlideLike, reviewer: str | None = None, taxonomy: Taxonomy = BETHESDA) -> Case:
+    """Open the case file of `slide`, or make it; `taxonomy` is that of a new case.
+
+    Raises
+    ------
+    CaseError
+        Also where the case is of another slide.
+    """
+    if Path(path).exists():
+        case = Case.open(path, reviewer)
+    else:
+        case = Case.create(
+            path,
+            slide_name=slide.path.name,
+            fingerprint=slide.fingerprint,
+            width=slide.width,
+            height=slide.height,
+            mpp=slide.mpp,
+            taxonomy=taxonomy,
+            reviewer=reviewer,
+        )
+    try:
+        if case.fingerprint != slide.fingerprint:
+            raise CaseError(
+                f"The case file {path} is of the slide {case.slide_name}, not of {slide.path.name}. "
+                "Open that slide, or choose another case file for this one."
+            )
+        if case.mpp is None and slide.mpp is not None:
+            case.mpp = slide.mpp
+        if case.slide_path != slide.path.absolute():
+            case.slide_path = slide.path
+    except BaseException:
+        case.close()
+        raise
+    return case
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no login name: a service, a container
+        return "reviewer"

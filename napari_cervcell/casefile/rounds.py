@@ -1,0 +1,136 @@
+"""The rounds of learning of a case: what each made, and which model is in use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from .events import append_events
+from .store import CaseError, Record, now
+
+__all__ = ["Round", "RoundRecord", "RoundState"]
+
+RoundState = Literal["promoted", "candidate", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of learning, without its model; `state` is a :data:`RoundState`, or "running" until it is finished."""
+
+    id: int
+    started: str
+    finished: str | None
+    parent_model_id: str
+    settings: dict[str, Any]
+    state: str
+    metrics: dict[str, Any]
+    model_id: str
+    message: str
+    has_model: bool
+
+
+class RoundRecord(Record):
+    """The part of a case that learning writes."""
+
+    def start_round(self, parent_model_id: str, settings: Mapping[str, Any]) -> int:
+        """Begin a round from the model `parent_model_id`; return its id. Raises CaseError."""
+        with self._store.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO rounds (started, parent_model_id, settings) VALUES (?, ?, ?)",
+                (now(), parent_model_id, json.dumps(dict(settings))),
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def finish_round(
+        self,
+        round_id: int,
+        state: RoundState,
+        metrics: Mapping[str, Any] | None = None,
+        model: bytes | None = None,
+        model_id: str = "",
+        message: str = "",
+    ) -> None:
+        """Note how a round ended, with the model that it made.
+
+        A promoted model is in use from then on. A round ends once: raises CaseError where it has ended already (say
+        that it was cancelled just as it was done), and where it cannot be saved.
+        """
+        if state not in get_args(RoundState):
+            raise ValueError(f"a round cannot end as {state!r}")
+        if state == "promoted" and model is None:
+            raise ValueError("a promoted round needs a model")
+        with self._store.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE rounds SET finished = ?, state = ?, metrics = ?, model = ?, model_id = ?, message = ? "
+                "WHERE id = ? AND state = 'running'",
+                (now(), state, json.dumps(dict(metrics or {})), model, model_id, message, round_id),
+            )
+            if not changed.rowcount:
+                raise CaseError(f"Round {round_id} of {self._store.path} is not running: it has ended before.")
+            if state == "promoted":
+                append_events(connection, self.reviewer, [_in_use(round_id)])
+
+    def rounds(self) -> list[Round]:
+        """Return all rounds, oldest first. Raises CaseError."""
+        with self._store.access() as connection:
+            rows = connection.execute(
+                "SELECT id, started, finished, parent_model_id, settings, state, metrics, model_id, message, "
+                "model IS NOT NULL FROM rounds ORDER BY id"
+            ).fetchall()
+        return [
+            Round(
+                i,
+                started,
+                finished,
+                parent,
+                json.loads(settings),
+                state,
+                json.loads(metrics),
+                name,
+                text,
+                bool(has),
+            )
+            for i, started, finished, parent, settings, state, metrics, name, text, has in rows
+        ]
+
+    def round_model(self, round_id: int) -> bytes:
+        """Return the model file that a round made. Raises CaseError where it made none."""
+        return self._round(round_id)[1]
+
+    @property
+    def active_round(self) -> int | None:
+        """The round whose model is in use: the one promoted or chosen last; None for the shipped model."""
+        with self._store.access() as connection:
+            row = connection.execute(
+                "SELECT target FROM events WHERE kind = 'round' ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return row[0] or None if row else None
+
+    def active_model(self) -> tuple[str, bytes] | None:
+        """Return (model_id, model file) of the model in use, None for the shipped one. Raises CaseError."""
+        active = self.active_round
+        return None if active is None else self._round(active)
+
+    def use_round(self, round_id: int | None) -> None:
+        """Use the model of a round from now on, or the shipped model (None).
+
+        Raises CaseError where the round made no model.
+        """
+        if round_id is not None:
+            self._round(round_id)
+        with self._store.transaction() as connection:
+            append_events(connection, self.reviewer, [_in_use(round_id or 0)])
+
+    def _round(self, round_id: int) -> tuple[str, bytes]:
+        with self._store.access() as connection:
+            row = connection.execute("SELECT model_id, model FROM rounds WHERE id = ?", (round_id,)).fetchone()
+        if row is None or row[1] is None:
+            raise CaseError(f"Round {round_id} of {self._store.path} has no model. Choose another round.")
+        return str(row[0]), bytes(row[1])
+
+
+def _in_use(round_id: int) -> tuple[object, ...]:
+    return ("round", 0, 0, 0, 0, 0, -1, -1, None, "", 0, round_id)

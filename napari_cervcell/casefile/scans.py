@@ -1,0 +1,140 @@
+"""What the models found: runs of a detector, one row a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from ..cells import Cells
+from .store import CaseError, Record, now
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Detections", "Run", "RunState", "ScanRecord", "Tile"]
+
+Tile = tuple[int, int, int, Cells]
+"""(x, y, size, cells): the top-left corner and side of a tile in level-0 pixels, and the cells that belong to it."""
+
+RunState = Literal["done", "cancelled", "failed"]
+
+# for each place of the newest grid the tile of the newest run (with MAX, SQLite takes the row that holds the maximum)
+_PRESENT = """
+    SELECT {columns}, MAX(run) AS run FROM tiles
+    WHERE size = (SELECT size FROM tiles ORDER BY run DESC LIMIT 1) GROUP BY x, y
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One pass of a model; `state` is "running" until it is finished, for ever where the program was killed."""
+
+    id: int
+    model_id: str
+    model_name: str
+    scope: str
+    started: str
+    finished: str | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The present detections of a case.
+
+    Attributes
+    ----------
+    cells : Cells
+        Level-0 pixels.
+    runs : int64 (n,)
+        The run that found each cell.
+    model_ids : dict of int to str
+        The model of each run.
+    tiles : int64 (m, 2)
+        (x, y) of the tiles scanned, with and without cells.
+    counts : int64 (m,)
+        How many of `cells`, which are in the order of the tiles, each tile has.
+    tile_size : int
+        Their side; 0 where nothing was scanned.
+    """
+
+    cells: Cells
+    runs: NDArray[np.int64]
+    model_ids: dict[int, str]
+    tiles: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    tile_size: int
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+class ScanRecord(Record):
+    """The part of a case that the detector writes."""
+
+    def start_run(self, model_id: str, model_name: str, scope: str) -> int:
+        """Begin a run over `scope` (in words, e.g. "view"); return its id. Raises CaseError."""
+        with self._store.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO runs (model_id, model_name, scope, started) VALUES (?, ?, ?, ?)",
+                (model_id, model_name, scope, now()),
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells) -> None:
+        """Save one tile of a run; see :meth:`write_tiles`."""
+        self.write_tiles(run, [(x, y, size, cells)])
+
+    def write_tiles(self, run: int, tiles: Iterable[Tile]) -> None:
+        """Save tiles, all or none; from now on their cells stand for these places. Raises CaseError."""
+        rows = [(run, int(x), int(y), int(size), len(cells), cells.to_bytes()) for x, y, size, cells in tiles]
+        with self._store.transaction(durable=False) as connection:
+            connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def finish_run(self, run: int, state: RunState = "done") -> None:
+        """Note how a run ended. Its tiles stay in any case. Raises CaseError."""
+        if state not in get_args(RunState):
+            raise ValueError(f"a run cannot end as {state!r}")
+        with self._store.transaction() as connection:
+            connection.execute("UPDATE runs SET state = ?, finished = ? WHERE id = ?", (state, now(), run))
+
+    def runs(self) -> list[Run]:
+        """Return all runs, oldest first. Raises CaseError."""
+        sql = "SELECT id, model_id, model_name, scope, started, finished, state FROM runs ORDER BY id"
+        with self._store.access() as connection:
+            return [Run(*row) for row in connection.execute(sql)]
+
+    def detections(self) -> Detections:
+        """Return what was found at each place by the run that looked at it last.
+
+        Places are the tiles of the grid (tile size) that the newest run used; what was found on another grid is kept
+        in the file, but not shown. Raises CaseError.
+        """
+        with self._store.access() as connection:
+            rows = connection.execute(_PRESENT.format(columns="x, y, size, n, cells")).fetchall()
+            model_ids = dict(connection.execute("SELECT id, model_id FROM runs").fetchall())
+        try:
+            cells = Cells.from_bytes(b"".join(row[4] for row in rows))
+        except ValueError:
+            cells = Cells()
+        counts = np.array([row[3] for row in rows], np.int64)
+        if len(cells) != counts.sum():
+            raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.")
+        return Detections(
+            cells,
+            np.repeat(np.array([row[5] for row in rows], np.int64), counts),
+            model_ids,
+            np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),
+            counts,
+            rows[0][2] if rows else 0,
+        )
+
+    def scanned(self, model_id: str) -> set[tuple[int, int]]:
+        """Return (x, y) of the tiles whose present cells come from the model: no need to look there again."""
+        with self._store.access() as connection:
+            sql = f"SELECT x, y FROM ({_PRESENT.format(columns='x, y')}) AS t JOIN runs ON runs.id = t.run"
+            return set(connection.execute(f"{sql} WHERE model_id = ?", (model_id,)).fetchall())

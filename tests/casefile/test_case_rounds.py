@@ -1,0 +1,73 @@
+"""Rounds of learning, and which model is in use."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_cervcell.casefile import Case, CaseError
+
+
+def test_a_new_case_uses_the_shipped_model(case: Case) -> None:
+    assert case.active_model() is None
+    assert case.active_round is None
+    assert case.rounds() == []
+
+
+def test_a_round_is_kept_with_all_that_it_was(case: Case) -> None:
+    number = case.start_round("parent", {"seconds": 60})
+    assert case.rounds()[0].state == "running"
+    case.finish_round(number, "promoted", {"ap": 0.5}, b"weights", "child", "better")
+    with Case.open(case.path) as again:
+        [done] = again.rounds()
+        assert (done.id, done.parent_model_id, done.settings) == (number, "parent", {"seconds": 60})
+        assert (done.state, done.metrics, done.model_id, done.message) == ("promoted", {"ap": 0.5}, "child", "better")
+        assert done.has_model
+        assert done.started <= done.finished
+        assert again.active_model() == ("child", b"weights")
+        assert again.round_model(number) == b"weights"
+
+
+def test_a_candidate_is_kept_but_not_used_until_chosen(case: Case) -> None:
+    first = case.start_round("shipped", {})
+    case.finish_round(first, "promoted", {}, b"1", "one")
+    second = case.start_round("one", {})
+    case.finish_round(second, "candidate", {}, b"2", "two")
+    assert case.active_round == first
+    case.use_round(second)
+    assert case.active_model() == ("two", b"2")
+    case.use_round(first)
+    assert case.active_model() == ("one", b"1")
+    case.use_round(None)
+    assert case.active_model() is None
+    assert [e.target for e in case.events() if e.kind == "round"] == [first, second, first, 0]
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_a_round_that_came_to_nothing_changes_nothing(case: Case, state) -> None:
+    number = case.start_round("shipped", {})
+    case.finish_round(number, state, message="why")
+    assert case.active_model() is None
+    assert case.rounds()[0].message == "why"
+    with pytest.raises(CaseError, match="no model"):
+        case.round_model(number)
+    with pytest.raises(CaseError, match="no model"):
+        case.use_round(number)
+    with pytest.raises(CaseError, match="no model"):
+        case.use_round(99)
+
+
+def test_a_round_ends_once(case: Case) -> None:
+    number = case.start_round("shipped", {})
+    case.finish_round(number, "promoted", {}, b"1", "one")
+    with pytest.raises(CaseError, match="ended before"):
+        case.finish_round(number, "cancelled")
+    assert case.rounds()[0].state == "promoted"
+    assert case.active_round == number
+
+
+def test_nonsense_is_refused(case: Case) -> None:
+    number = case.start_round("shipped", {})
+    with pytest.raises(ValueError, match="needs a model"):
+        case.finish_round(number, "promoted")
+    with pytest.raises(ValueError, match="paused"):
+        case.finish_round(number, "paused")
