@@ -1,0 +1,83 @@
+"""Backbones: an image in, feature maps at strides 4, 8, 16 and 32 out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["EfficientNetLite0"]
+
+# (kernel, stride, expansion, channels, repeats) of every stage of EfficientNet-Lite0
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+class _ConvNorm(nn.Sequential):
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.03),
+        ]
+        if act:
+            layers.append(nn.ReLU6(inplace=True))
+        super().__init__(*layers)
+
+
+class _InvertedResidual(nn.Module):
+    """Expand, depthwise, project: the block of MobileNetV2 and of EfficientNet-Lite."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = c_in * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(_ConvNorm(c_in, hidden, 1))
+        layers += [
+            _ConvNorm(hidden, hidden, kernel, stride, groups=hidden),
+            _ConvNorm(hidden, c_out, 1, act=False),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 (MBConv without squeeze-and-excitation, ReLU6), without its classifier.
+
+    ``forward`` takes float32 (n, 3, h, w), normalised as ``(rgb - 127) / 128``, and returns the features at strides
+    4, 8, 16 and 32 with `channels` = (24, 40, 112, 320) channels.
+    """
+
+    channels = (24, 40, 112, 320)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _ConvNorm(3, 32, 3, 2)
+        stages: list[nn.Module] = []
+        c_in = 32
+        for kernel, stride, expansion, c_out, repeats in _STAGES:
+            blocks = [
+                _InvertedResidual(c_in if i == 0 else c_out, c_out, kernel, stride if i == 0 else 1, expansion)
+                for i in range(repeats)
+            ]
+            stages.append(nn.Sequential(*blocks))
+            c_in = c_out
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        features: list[Tensor] = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in (1, 2, 4, 6):
+                features.append(x)
+        return features

@@ -1,0 +1,134 @@
+"""The model file: safetensors weights with a JSON card inside.
+
+The card (architecture, taxonomy, mpp, training data, metrics, licence) travels in the safetensors header, so weights
+and card cannot be parted; a copy for people is written beside the file as ``.json``. No pickle is ever loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from ..errors import CervcellError
+from ..taxonomy import Taxonomy
+from .network import Network, build
+
+__all__ = ["SHIPPED_MODEL", "Model", "ModelError", "load_model", "model_from_bytes", "save_model"]
+
+SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
+
+_FORMAT = "napari-cervcell model 1"
+
+
+class ModelError(CervcellError):
+    """A model file is missing, damaged, or not made for this work."""
+
+
+@dataclass(slots=True)
+class Model:
+    """A network with its card.
+
+    Attributes
+    ----------
+    network : Network
+        In evaluation mode, float32, on the CPU.
+    card : dict
+        At least ``architecture`` (config for `build`), ``taxonomy``, ``mpp`` (µm per px that the network sees),
+        ``name``; the shipped ones also ``threshold``, ``data``, ``metrics``, ``licence``.
+    """
+
+    network: Network
+    card: dict[str, Any]
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return Taxonomy.from_json(self.card["taxonomy"])
+
+    @property
+    def mpp(self) -> float:
+        return float(self.card["mpp"])
+
+    @property
+    def name(self) -> str:
+        return str(self.card["name"])
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a detection is shown by default."""
+        return float(self.card.get("threshold", 0.5))
+
+    def to_bytes(self) -> bytes:
+        """Serialise weights (float16, half the size at no cost in accuracy) and card."""
+        state = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
+        state = {k: v.contiguous() for k, v in state.items()}
+        return safetensors.torch.save(state, {"format": _FORMAT, "card": json.dumps(self.card, ensure_ascii=False)})
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that change with any weight or with the architecture."""
+        digest = hashlib.sha256(json.dumps(self.card["architecture"], sort_keys=True).encode())
+        for key, value in sorted(self.network.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.float().half().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Write `model` to `path` (atomically), and its card beside it as ``.json``. Raises ModelError."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(model.to_bytes())
+        part.replace(path)
+        card = json.dumps(model.card, indent=2, ensure_ascii=False)
+        path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise ModelError(f"Cannot save the model to {path}: {error.strerror or error}. Choose another place.") from None
+
+
+def load_model(path: str | Path | None = None) -> Model:
+    """Read a model file; the shipped model where `path` is None. Raises ModelError."""
+    path = SHIPPED_MODEL if path is None else Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"There is no model file {path}. Check the path.") from None
+    except OSError as error:
+        raise ModelError(f"Cannot read the model file {path}: {error.strerror or error}.") from None
+    return model_from_bytes(data, str(path))
+
+
+def model_from_bytes(data: bytes, name: str = "model") -> Model:
+    """Undo :meth:`Model.to_bytes`; `name` is what error messages call the file. Raises ModelError."""
+    try:
+        header_size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError, UnicodeDecodeError, MemoryError):
+        raise ModelError(
+            f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
+        ) from None
+    if metadata.get("format") != _FORMAT:
+        raise ModelError(f"{name} is a safetensors file but not a napari-cervcell model. Choose another file.")
+    try:
+        card = json.loads(metadata["card"])
+        network = build(card["architecture"])
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        Taxonomy.from_json(card["taxonomy"])
+        float(card["mpp"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
+    for parameter in network.parameters():
+        if not torch.isfinite(parameter).all():
+            raise ModelError(f"{name} holds weights that are not numbers. Train it again.")
+    return Model(network.eval(), card)
