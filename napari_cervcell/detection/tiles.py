@@ -1,0 +1,99 @@
+"""Which tiles of a slide to look at, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["CORE", "HALO", "Tile", "TileGrid", "plan"]
+
+CORE = 512
+"""Side of the part of a tile for which it answers, px of the network's input."""
+HALO = 64
+"""Context around it that the network also sees, px of the network's input."""
+
+Rectangle = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A square of the slide: (x, y) of its upper left corner and its side, level-0 px."""
+
+    x: int
+    y: int
+    size: int
+
+    @property
+    def box(self) -> Rectangle:
+        return (self.x, self.y, self.x + self.size, self.y + self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """The fixed grid of a slide for models of one mpp: every scan, whole or partial, uses the same tiles.
+
+    Attributes
+    ----------
+    width, height : int
+        Of the slide, level-0 px.
+    size : int
+        Side of a tile, level-0 px.
+    """
+
+    width: int
+    height: int
+    size: int
+
+    @classmethod
+    def of(cls, width: int, height: int, slide_mpp: float, model_mpp: float) -> TileGrid:
+        return cls(width, height, max(1, round(CORE * model_mpp / slide_mpp)))
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 px per px of the network's input."""
+        return self.size / CORE
+
+    def within(self, box: Rectangle) -> list[Tile]:
+        """Return the tiles that the rectangle (x1, y1, x2, y2) touches, row by row; none where it misses the slide."""
+        x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], self.width), min(box[3], self.height)
+        if x1 >= x2 or y1 >= y2:
+            return []
+        columns = range(int(x1 // self.size), int(np.ceil(x2 / self.size)))
+        rows = range(int(y1 // self.size), int(np.ceil(y2 / self.size)))
+        return [Tile(c * self.size, r * self.size, self.size) for r in rows for c in columns]
+
+
+def plan(
+    grid: TileGrid,
+    *,
+    view: Rectangle | None = None,
+    region: Rectangle | None = None,
+    wanted: Callable[[float, float, float, float], bool] | None = None,
+) -> list[Tile]:
+    """Return the tiles to scan, first things first.
+
+    Parameters
+    ----------
+    view : rectangle, optional
+        What is on screen, level-0 px: its tiles come first, from its centre outwards, glass or not.
+    region : rectangle, optional
+        Nothing outside is scanned; without one, the whole slide is.
+    wanted : callable, optional
+        ``wanted(x1, y1, x2, y2)`` says whether a tile outside the view has foreground; others are left out.
+    """
+    tiles = grid.within(region or (0, 0, grid.width, grid.height))
+    first: list[Tile] = []
+    if view is not None:
+        seen = set(grid.within(view))
+        cx, cy = (view[0] + view[2]) / 2, (view[1] + view[3]) / 2
+        first = sorted(
+            (t for t in tiles if t in seen),
+            key=lambda t: (max(abs(t.x + t.size / 2 - cx), abs(t.y + t.size / 2 - cy)), t.y, t.x),
+        )
+    done = set(first)
+    rest = [t for t in tiles if t not in done and (wanted is None or wanted(*t.box))]
+    # there and back again, row by row: the next tile is a neighbour, whose pixels are likely in a cache
+    rest.sort(key=lambda t: (t.y, t.x if (t.y // t.size) % 2 == 0 else -t.x))
+    return first + rest

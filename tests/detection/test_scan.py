@@ -1,0 +1,128 @@
+"""A real model over the real sample slide."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.casefile import Case, open_case
+from napari_cervcell.cells import Cells, GridIndex, iou_with
+from napari_cervcell.detection import DetectionError, Progress, Scan, pick_device
+from napari_cervcell.models import Model
+from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
+
+# four tiles around a corner of the grid: every kind of border between them
+REGION = (1500.0, 1500.0, 2600.0, 2600.0)
+
+
+@pytest.fixture(scope="module")
+def steps(sample: Slide, shipped_model: Model) -> list[Progress]:
+    return list(Scan(sample, shipped_model, region=REGION).run())
+
+
+def test_a_scan_reports_every_tile_and_counts_up(steps: list[Progress]) -> None:
+    assert [s.done for s in steps] == [1, 2, 3, 4]
+    assert all(s.total == 4 for s in steps)
+    assert steps[-1].found == sum(len(s.cells) for s in steps) > 10
+    assert steps[-1].seconds_left == 0
+    assert steps[-1].unreadable == 0
+
+
+def test_a_cell_on_a_border_is_reported_once(steps: list[Progress]) -> None:
+    cells = Cells.concatenate([s.cells for s in steps])
+    for i, box in enumerate(cells.boxes):
+        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= 0.4).all()
+
+
+def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipped_model: Model) -> None:
+    """What a model sees that looks at the border from its middle, the tiles see too."""
+    size = steps[0].tile.size
+    import torch
+
+    from napari_cervcell.models import decode, to_input
+
+    corner = 1.5 * size  # a square whose middle is the point where the four tiles meet
+    image = sample.read_scaled(corner, corner, size, size, size / 512)
+    with torch.inference_mode():
+        found = decode(shipped_model.network(to_input(image[None])), 0.6)[0].moved(corner, corner, size / 512)
+    middle = np.abs(found.centres - 2 * size).min(1) < 60
+    index = GridIndex(Cells.concatenate([s.cells for s in steps]).centres)
+    assert middle.sum() > 0
+    for x, y in found.centres[middle]:
+        assert index.nearest(x, y, 24) is not None
+
+
+def test_a_scan_is_the_same_every_time(steps: list[Progress], sample: Slide, shipped_model: Model) -> None:
+    again = Cells.concatenate([s.cells for s in Scan(sample, shipped_model, region=REGION).run()])
+    before = Cells.concatenate([s.cells for s in steps])
+    np.testing.assert_array_equal(again.boxes, before.boxes)
+    np.testing.assert_array_equal(again.scores, before.scores)
+
+
+def test_the_cells_lie_where_the_cytologists_saw_them(steps: list[Progress], sample_truth: Path) -> None:
+    table = np.genfromtxt(sample_truth, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    x1, y1 = steps[0].tile.x, steps[0].tile.y
+    side = 2 * steps[0].tile.size
+    inside = (table["x"] > x1) & (table["x"] < x1 + side) & (table["y"] > y1) & (table["y"] < y1 + side)
+    cells = Cells.concatenate([s.cells for s in steps])
+    index = GridIndex(cells[cells.scores > 0.3].centres)
+    found = [index.nearest(x, y, 24) is not None for x, y in zip(table["x"][inside], table["y"][inside], strict=True)]
+    assert len(found) > 5
+    assert np.mean(found) > 0.75
+
+
+def test_a_scan_lands_in_the_case_and_is_not_done_twice(sample: Slide, shipped_model: Model, tmp_path: Path) -> None:
+    with open_case(tmp_path / "a.cervcell", sample) as case:
+        stop = threading.Event()
+        scan = Scan(sample, shipped_model, region=REGION, case=case)
+        for step in scan.run(stop):
+            if step.done == 2:
+                stop.set()
+        assert case.runs()[-1].state == "cancelled"
+        half = len(case.detections().cells)
+        assert half == step.found
+    with Case.open(tmp_path / "a.cervcell") as case:
+        rest = list(Scan(sample, shipped_model, region=REGION, case=case).run())
+        assert [s.done for s in rest] == [3, 4]
+        whole = case.detections().cells
+        assert len(whole) == half + rest[-1].found
+        for i, box in enumerate(whole.boxes):
+            assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= 0.4).all()
+
+
+def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:
+    whole = Scan(sample, shipped_model)
+    smear = Scan(sample, shipped_model, foreground=foreground(sample))
+    assert 0 < smear.total < whole.total
+
+
+def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) -> None:
+    import tifffile
+
+    path = tmp_path / "no scale.tiff"
+    tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
+    with open_slide(path) as slide, pytest.raises(DetectionError, match=r"no scale\.tiff.*µm per pixel"):
+        Scan(slide, shipped_model)
+
+
+def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model: Model) -> None:
+    """The slide goes on where some of its pixels are lost."""
+    data = bytearray(sample_slide().read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 200_000] = b"\x00" * 200_000
+    path = tmp_path / "damaged.tiff"
+    path.write_bytes(bytes(data))
+    with open_slide(path) as slide:
+        last = list(Scan(slide, shipped_model).run())[-1]
+    assert last.done == last.total
+    assert last.unreadable > 0
+    assert last.found > 0
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DetectionError, match="no 'abacus' device"):
+        pick_device("abacus")
+    assert pick_device("cpu") == "cpu"

@@ -1,0 +1,49 @@
+"""Which tiles are scanned, and in which order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_cervcell.detection import TileGrid, plan
+
+grids = st.builds(TileGrid, st.integers(1, 9000), st.integers(1, 9000), st.sampled_from([512, 1000, 1024, 2048]))
+
+
+@given(grids)
+def test_the_tiles_cover_the_slide_once(grid: TileGrid) -> None:
+    tiles = plan(grid)
+    assert len(set(tiles)) == len(tiles)
+    assert (
+        sum((min(t.x + t.size, grid.width) - t.x) * (min(t.y + t.size, grid.height) - t.y) for t in tiles)
+        == grid.width * grid.height
+    )
+
+
+@given(grids, st.tuples(*[st.floats(-500, 9500)] * 4))
+def test_what_is_on_screen_comes_first(grid: TileGrid, corners: tuple[float, float, float, float]) -> None:
+    x1, x2 = sorted(corners[:2])
+    y1, y2 = sorted(corners[2:])
+    tiles = plan(grid, view=(x1, y1, x2, y2))
+    right, bottom = min(x2, grid.width), min(y2, grid.height)
+    empty = x1 >= x2 or y1 >= y2 or x1 >= grid.width or y1 >= grid.height
+    seen = [not empty and t.x < right and t.x + t.size > x1 and t.y < bottom and t.y + t.size > y1 for t in tiles]
+    assert seen == sorted(seen, reverse=True)
+    assert len(tiles) == len(plan(grid))
+
+
+def test_glass_is_scanned_on_screen_only() -> None:
+    grid = TileGrid(4096, 4096, 1024)
+    assert plan(grid, wanted=lambda *box: False) == []
+    assert len(plan(grid, view=(0, 0, 1500, 100), wanted=lambda *box: False)) == 2
+
+
+def test_nothing_outside_the_region_is_scanned() -> None:
+    tiles = plan(TileGrid(9000, 9000, 1024), region=(1024, 2048, 2048, 2100), view=(0, 0, 9000, 9000))
+    assert [(t.x, t.y) for t in tiles] == [(1024, 2048)]
+    assert plan(TileGrid(9000, 9000, 1024), region=(-50, -50, -10, -10)) == []
+
+
+def test_the_size_of_a_tile_follows_the_resolutions() -> None:
+    assert TileGrid.of(1000, 1000, 0.25, 0.5).size == 1024
+    assert TileGrid.of(1000, 1000, 0.5, 0.5).size == 512
