@@ -1,0 +1,179 @@
+"""How good a model is on labelled fields: finding cells, and naming those found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cells import Cells, centres_of
+from ..models import Model, decode, to_input
+from .fields import Field
+
+__all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_field", "score_cells"]
+
+HIT_RADIUS = 24.0
+"""A detection is a hit if the nearest unused point lies within so many px of the image as stored."""
+
+_LOWEST = 0.02
+
+
+def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cells:
+    """Return what `model` finds in the whole of `field`, boxes in px of the field's image."""
+    height, width = field.rgb.shape[:2]
+    shrink = model.mpp / field.mpp
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    small = np.asarray(Image.fromarray(field.rgb).resize(size, Image.Resampling.BILINEAR))
+    padded = _padded(small)
+    with torch.inference_mode():
+        dense = model.network(to_input(padded[None]))
+    cells = decode(dense, threshold)[0]
+    scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
+    found = Cells(cells.boxes * scale, cells.labels, cells.scores, cells.class_scores)
+    x, y = found.centres.T
+    return found[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
+
+
+def _padded(rgb: NDArray[np.uint8], multiple: int = 32) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    bottom, right = -height % multiple, -width % multiple
+    return np.pad(rgb, ((0, bottom), (0, right), (0, 0)), mode="edge")
+
+
+def match_points(cells: Cells, points: NDArray[np.float32], radius: float = HIT_RADIUS) -> NDArray[np.int64]:
+    """Match detections to points, highest score first, each point used once.
+
+    Returns int64 (n,): for every cell the index of the nearest unused point within `radius` px, or -1.
+    """
+    matched = np.full(len(cells), -1, np.int64)
+    free = np.ones(len(points), bool)
+    centres = cells.centres
+    for i in np.argsort(-cells.scores, kind="stable"):
+        if not free.any():
+            break
+        distance = np.hypot(points[:, 0] - centres[i, 0], points[:, 1] - centres[i, 1])
+        distance[~free] = np.inf
+        j = int(np.argmin(distance))
+        if distance[j] <= radius:
+            matched[i], free[j] = j, False
+    return matched
+
+
+@dataclass(slots=True)
+class _Curve:
+    """Precision and recall as the threshold falls over detections sorted by score."""
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    @property
+    def ap(self) -> float:
+        """Area under the precision envelope (every point, as VOC 2010 and later)."""
+        if not len(self.recall):
+            return 0.0
+        envelope = np.maximum.accumulate(self.precision[::-1])[::-1]
+        return float(np.sum(np.diff(self.recall, prepend=0.0) * envelope))
+
+
+def _curve(scores: NDArray[np.floating[Any]], hit: NDArray[np.bool_], n: int) -> _Curve:
+    order = np.argsort(-scores, kind="stable")
+    true = np.cumsum(hit[order])
+    precision = true / np.arange(1, len(order) + 1)
+    recall = true / n if n else np.zeros(len(order))
+    return _Curve(precision, recall, scores[order].astype(np.float64))
+
+
+def score_cells(
+    results: Sequence[tuple[Cells, NDArray[np.float32], NDArray[np.int16]]], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures for detections against points, field by field.
+
+    Parameters
+    ----------
+    results : sequence of (cells, points (m, 2), labels (m,))
+        One entry a field, in px of its image; detections in unannotated strips already taken out.
+    names : sequence of str
+        The taxonomy's class names.
+
+    Returns
+    -------
+    dict
+        ``ap``, ``f1``, ``precision``, ``recall``, ``threshold`` (class ignored; the threshold is that of the best F1),
+        ``balanced_accuracy`` (mean over classes of the share of found cells that got the right class),
+        ``per_class`` (name -> ap with the class matching, recall of found cells, n), ``n_images``, ``n_cells``.
+    """
+    scores = np.concatenate([np.zeros(0, np.float32), *(c.scores for c, _, _ in results)])
+    said = np.concatenate([np.zeros(0, np.int16), *(c.labels for c, _, _ in results)])
+    true = np.concatenate([np.zeros(0, np.int16), *(labels for _, _, labels in results)])
+    found = np.full(len(scores), -1, np.int64)  # index of the matched point over all fields
+    offset = start = 0
+    for cells, points, _ in results:
+        matched = match_points(cells, points)
+        found[start : start + len(cells)] = np.where(matched >= 0, matched + offset, -1)
+        start, offset = start + len(cells), offset + len(points)
+
+    curve = _curve(scores, found >= 0, len(true))
+    total = curve.precision + curve.recall
+    f1 = np.divide(2 * curve.precision * curve.recall, total, out=np.zeros_like(total), where=total > 0)
+    best = int(np.argmax(f1)) if len(f1) else -1
+    threshold = float(curve.scores[best]) if best >= 0 else 1.0
+
+    taken = (found >= 0) & (scores >= threshold)
+    per_class: dict[str, dict[str, float | int | None]] = {}
+    recalls = []
+    for c, name in enumerate(names):
+        n = int((true == c).sum())
+        mine = taken & (true[np.maximum(found, 0)] == c) if len(true) else taken
+        recall = float((said[mine] == c).mean()) if mine.any() else (0.0 if n else None)
+        if recall is not None:
+            recalls.append(recall)
+        per_class[name] = {"ap": _class_ap(results, c) if n else None, "recall": recall, "n": n}
+    return {
+        "ap": curve.ap,
+        "f1": float(f1[best]) if best >= 0 else 0.0,
+        "precision": float(curve.precision[best]) if best >= 0 else 0.0,
+        "recall": float(curve.recall[best]) if best >= 0 else 0.0,
+        "threshold": threshold,
+        "balanced_accuracy": float(np.mean(recalls)) if recalls else 0.0,
+        "per_class": per_class,
+        "n_images": len(results),
+        "n_cells": len(true),
+    }
+
+
+def _class_ap(results: Sequence[tuple[Cells, NDArray[np.float32], NDArray[np.int16]]], c: int) -> float:
+    """AP of one class: only its detections, ranked by cell score times class score, against only its points."""
+    ranked, hits, n = [], [], 0
+    for cells, points, labels in results:
+        mine = cells[cells.labels == c]
+        mine.scores = mine.scores * mine.class_scores
+        ranked.append(mine.scores)
+        hits.append(match_points(mine, points[labels == c]) >= 0)
+        n += int((labels == c).sum())
+    return _curve(np.concatenate(ranked), np.concatenate(hits), n).ap
+
+
+def evaluate(
+    model: Model, fields: Sequence[Field], on_field: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Run `model` over labelled fields and return the figures of :func:`score_cells`.
+
+    Detections outside a field's annotated part do not count. `on_field` gets (done, total).
+    """
+    results = []
+    for i, field in enumerate(fields):
+        cells = predict_field(model, field)
+        x, y = cells.centres.T
+        x1, y1, x2, y2 = field.checked[0]
+        cells = cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]
+        points = centres_of(field.boxes)
+        results.append((cells, points, field.labels))
+        if on_field is not None:
+            on_field(i + 1, len(fields))
+    return score_cells(results, model.taxonomy.names)

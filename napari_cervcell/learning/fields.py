@@ -1,0 +1,166 @@
+"""Fields: images with what is known of the cells in them, the one kind of thing that the trainer learns from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import CervcellError
+from ..taxonomy import Taxonomy
+
+__all__ = ["BOX_UM", "FIELD_MPP", "DataError", "Field", "read_fields", "split_names"]
+
+BOX_UM = 15.0
+"""Side of the box drawn around a cell of which only the centre is known, µm."""
+
+FIELD_MPP = 0.25
+"""µm per px of a field image that does not say."""
+
+
+class DataError(CervcellError):
+    """A folder of labelled fields is missing a part or holds something unreadable."""
+
+
+def _no_boxes() -> NDArray[np.float32]:
+    return np.zeros((0, 4), np.float32)
+
+
+@dataclass(slots=True)
+class Field:
+    """An image, and what is known of it.
+
+    Attributes
+    ----------
+    name : str
+    rgb : uint8 (h, w, 3)
+    mpp : float
+        µm per px of `rgb`.
+    boxes : float32 (n, 4), labels : int16 (n,)
+        Known cells (P), px of `rgb`, and their class indices.
+    rejected : float32 (k, 4)
+        Places known to hold no cell although a model thought so (N, hard negatives).
+    checked : float32 (m, 4)
+        Rectangles in which every cell is labelled; all else in the image is unknown (U).
+    left_out : float32 (j, 4)
+        Places that say nothing to the trainer, e.g. corrections held back to judge the model.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+    mpp: float
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int16]
+    rejected: NDArray[np.float32] = field(default_factory=_no_boxes)
+    checked: NDArray[np.float32] = field(default_factory=_no_boxes)
+    left_out: NDArray[np.float32] = field(default_factory=_no_boxes)
+
+
+def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | None = None) -> list[Field]:
+    """Read the labelled fields in `folder`; `names` limits them to these image files.
+
+    The folder holds ``images/`` and either ``images.csv`` with ``points.csv`` (columns image, class, x, y; a field is
+    annotated up to its column ``annotated_x_max``, and a column ``mpp`` says its µm per px where that is not 0.25) or
+    one COCO ``.json``. Raises DataError.
+    """
+    folder = Path(folder)
+    if not (folder / "images").is_dir():
+        raise DataError(f"{folder} has no folder images/. Give a folder with images/ and points.csv or a COCO file.")
+    if (folder / "points.csv").is_file() and (folder / "images.csv").is_file():
+        entries = _read_points(folder, taxonomy)
+    else:
+        found = sorted(folder.glob("*.json"))
+        if not found:
+            raise DataError(f"{folder} has neither images.csv with points.csv nor a COCO .json file.")
+        entries = _read_coco(found[0], taxonomy)
+    wanted = set(names) if names is not None else None
+    fields = []
+    for name, (boxes, labels, x_max, mpp) in entries.items():
+        if wanted is not None and name not in wanted:
+            continue
+        path = folder / "images" / name
+        try:
+            with Image.open(path) as image:
+                rgb = np.asarray(image.convert("RGB"))
+        except (OSError, SyntaxError) as error:
+            raise DataError(f"Cannot read the image {path}: {error}.") from None
+        height, width = rgb.shape[:2]
+        checked = np.array([[0, 0, width if x_max is None else x_max, height]], np.float32)
+        fields.append(
+            Field(
+                name,
+                rgb,
+                mpp,
+                np.array(boxes, np.float32).reshape(-1, 4),
+                np.array(labels, np.int16),
+                checked=checked,
+            )
+        )
+    if not fields:
+        raise DataError(f"{folder} lists no image to read.")
+    return fields
+
+
+_Entry = tuple[list[list[float]], list[int], float | None, float]
+
+
+def _label(taxonomy: Taxonomy, name: str, where: Path) -> int:
+    try:
+        return taxonomy.index(name)
+    except KeyError as error:
+        raise DataError(f"{where}: {error.args[0]}.") from None
+
+
+def _read_points(folder: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
+    entries: dict[str, _Entry] = {}
+    try:
+        with (folder / "images.csv").open(newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                x_max = row.get("annotated_x_max")
+                mpp = float(row.get("mpp") or FIELD_MPP)
+                entries[row["image"]] = ([], [], float(x_max) if x_max else None, mpp)
+        with (folder / "points.csv").open(newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                x, y = float(row["x"]), float(row["y"])
+                boxes, labels, _, mpp = entries[row["image"]]
+                half = BOX_UM / mpp / 2
+                boxes.append([x - half, y - half, x + half, y + half])
+                labels.append(_label(taxonomy, row["class"], folder / "points.csv"))
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{folder}: images.csv or points.csv is not as expected ({error!r}).") from None
+    return entries
+
+
+def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
+    try:
+        coco: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        classes = {c["id"]: c["name"] for c in coco["categories"]}
+        files = {i["id"]: Path(i["file_name"]).name for i in coco["images"]}
+        entries: dict[str, _Entry] = {name: ([], [], None, FIELD_MPP) for name in files.values()}
+        for annotation in coco["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            boxes, labels, _, _ = entries[files[annotation["image_id"]]]
+            boxes.append([x, y, x + w, y + h])
+            labels.append(_label(taxonomy, classes[annotation["category_id"]], path))
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is not a COCO file ({error!r}).") from None
+    return entries
+
+
+def split_names(table: str | Path, split: str) -> list[str]:
+    """Return the images whose column ``split`` in the CSV file `table` is `split`. Raises DataError."""
+    try:
+        with Path(table).open(newline="", encoding="utf-8") as f:
+            names = [row["image"] for row in csv.DictReader(f) if row["split"] == split]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"Cannot read the columns image and split of {table} ({error!r}).") from None
+    if not names:
+        raise DataError(f"{table} has no image of the split {split!r}.")
+    return names

@@ -1,0 +1,174 @@
+"""The optimisation loop that the recipe and every incremental round share."""
+
+from __future__ import annotations
+
+import copy
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..models import Network
+from .crops import CropSampler
+from .objective import Losses, Objective
+from .targets import Targets
+
+__all__ = ["FitSettings", "Step", "fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How long and how fast.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps.
+    seconds : float or None
+        Stop earlier, with the learning rate brought down in time, after so many seconds.
+    rate, backbone_rate : float
+        Peak learning rates of the new parts and of the backbone.
+    progress : tuple of float
+        Where the exclusive schedule starts and ends (0 to 1).
+    average : float
+        Decay of the running average of the weights, which is what comes out.
+    frozen : int
+        So many parts of the backbone, from the stem on, keep their weights: they see edges and blobs, which ImageNet
+        has taught them, and cost the most time to train.
+    freeze_norm : bool
+        Whether batch normalisation keeps its statistics everywhere, for short rounds on few fields.
+    """
+
+    steps: int
+    batch: int = 4
+    seconds: float | None = None
+    rate: float = 1e-3
+    backbone_rate: float = 4e-4
+    weight_decay: float = 0.02
+    progress: tuple[float, float] = (0.0, 1.0)
+    average: float = 0.998
+    frozen: int = 3
+    freeze_norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is reported after every step."""
+
+    step: int
+    done: float
+    losses: Losses
+    seconds: float
+
+
+def fit(
+    network: Network,
+    sampler: CropSampler,
+    objective: Objective,
+    settings: FitSettings,
+    on_step: Callable[[Step, Network], None] | None = None,
+) -> Network:
+    """Train `network` in place and return the average of its weights as a new network in evaluation mode.
+
+    `on_step` may raise to stop. Raises FloatingPointError where the loss is no longer a number; then nothing that is
+    returned elsewhere has been touched.
+    """
+    network.train()
+    _freeze(network, settings)
+    averaged = copy.deepcopy(network).eval()
+    optimiser = _optimiser(network, settings)
+    start = time.monotonic()
+    warm = max(1, min(100, settings.steps // 20))
+    for step, (images, targets) in enumerate(_prefetched(sampler, settings)):
+        done = step / settings.steps
+        if settings.seconds is not None:
+            done = max(done, (time.monotonic() - start) / settings.seconds)
+        if done >= 1:
+            break
+        factor = min(1.0, (step + 1) / warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+        first, last = settings.progress
+        losses = objective(network(images), targets, first + (last - first) * done)
+        if not torch.isfinite(losses.total):
+            raise FloatingPointError("the training loss is no longer a number")
+        optimiser.zero_grad()
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+        # a young average should follow at once
+        _follow(averaged, network, min(settings.average, (step + 1) / (step + 10)))
+        if on_step is not None:
+            on_step(Step(step, done, losses, time.monotonic() - start), averaged)
+    return averaged
+
+
+def _freeze(network: Network, settings: FitSettings) -> None:
+    for part in [network.backbone.stem, *network.backbone.stages][: settings.frozen]:
+        part.eval().requires_grad_(False)
+    if settings.freeze_norm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def _optimiser(network: Network, settings: FitSettings) -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = settings.backbone_rate if name.startswith("backbone.") else settings.rate
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+    )
+
+
+@torch.no_grad()
+def _follow(averaged: Network, network: Network, decay: float) -> None:
+    for a, b in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - decay)
+        else:
+            a.copy_(b)
+
+
+def _prefetched(sampler: CropSampler, settings: FitSettings) -> Iterator[tuple[Tensor, Targets]]:
+    """Cut the next batches in a thread while the network is busy; one thread, so that the draws keep their order."""
+    ready: queue.Queue[tuple[Tensor, Targets] | BaseException] = queue.Queue(maxsize=4)
+    stop = threading.Event()
+
+    def hand_over(item: tuple[Tensor, Targets] | BaseException) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for _ in range(settings.steps):
+                if stop.is_set():
+                    return
+                hand_over(sampler.batch(settings.batch))
+        except BaseException as error:  # handed to the caller's thread
+            hand_over(error)
+
+    thread = threading.Thread(target=work, name="cervcell-crops", daemon=True)
+    thread.start()
+    try:
+        for _ in range(settings.steps):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,99 @@
+"""Exclusive cross-entropy for sparse labels (ICCV 2021): what nobody looked at is unknown, not negative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Schedule", "exclusive_cross_entropy", "exclusive_cross_entropy_multiclass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How the confidence cut tau and the sampling share s grow with training.
+
+    ``tau(t) = tau_max sigmoid((t - T/6) / (T/30))`` and ``s(t) = s_max sigmoid((t - T/2) / (T/30))`` with T = `epochs`
+    (centres 50 and 150, temperature 10 at the authors' T = 300). Rounds carry `progress` = t / T on instead of
+    starting again.
+    """
+
+    epochs: float = 300.0
+    tau_max: float = 0.5
+    s_max: float = 0.5
+
+    def _at(self, t: float, centre: float) -> float:
+        return float(torch.sigmoid(torch.tensor((t - self.epochs * centre) / (self.epochs / 30), dtype=torch.float64)))
+
+    def tau(self, t: float) -> float:
+        """Return the highest probability at which an unknown element still counts as background, at epoch `t`."""
+        return self.tau_max * self._at(t, 1 / 6)
+
+    def sampling(self, t: float) -> float:
+        """Return the share of unknown elements drawn as background at epoch `t`."""
+        return self.s_max * self._at(t, 1 / 2)
+
+
+def _as_background(
+    loss: Tensor, kept: Tensor, sampling: float, generator: torch.Generator | None, alpha: float, gamma: float
+) -> Tensor:
+    drawn = torch.rand(kept.shape, generator=generator, device=kept.device) < sampling
+    # 1 - exp(-CE) is 0 at CE = 0, where its power has no finite slope: kept away from 0
+    focal = (-torch.expm1(-loss)).clamp_min(1e-12) ** gamma
+    return torch.where(kept & drawn, alpha * focal * loss, torch.zeros_like(loss))
+
+
+def exclusive_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor,
+    *,
+    tau: float,
+    sampling: float,
+    generator: torch.Generator | None,
+    alpha: float = 0.2,
+    gamma: float = 0.1,
+) -> Tensor:
+    r"""Binary exclusive cross-entropy, unreduced.
+
+    A known element takes plain CE. An unknown one is trained as background with
+    :math:`m\,e\,\alpha\,(1 - e^{-CE})^\gamma\,CE`, where m ~ Bernoulli(`sampling`) is drawn anew at each call and
+    e = 1 while the predicted probability is at most `tau`: confident "errors" are likely missed cells.
+
+    Parameters
+    ----------
+    logits, target : float, any one shape
+    known : bool, the same shape
+        Whether a person has said what the element is.
+    """
+    zero = torch.zeros_like(logits)
+    background = F.binary_cross_entropy_with_logits(logits, zero, reduction="none")
+    unknown = _as_background(background, torch.sigmoid(logits.detach()) <= tau, sampling, generator, alpha, gamma)
+    certain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return torch.where(known, certain, unknown)
+
+
+def exclusive_cross_entropy_multiclass(
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor,
+    *,
+    tau: float,
+    sampling: float,
+    generator: torch.Generator | None,
+    background: int = 0,
+    alpha: float = 0.2,
+    gamma: float = 0.1,
+) -> Tensor:
+    """Multi-class exclusive cross-entropy, unreduced.
+
+    As :func:`exclusive_cross_entropy`; the confidence of an unknown element is the difference of its two highest
+    softmax probabilities. `logits` is (n, C, ...), `target` (int64) and `known` (bool) are (n, ...).
+    """
+    unknown_target = torch.where(known, target, torch.full_like(target, background))
+    loss = F.cross_entropy(logits, unknown_target, reduction="none")
+    top = torch.softmax(logits.detach(), 1).topk(2, dim=1).values
+    kept = (top[:, 0] - top[:, 1]) <= tau
+    return torch.where(known, loss, _as_background(loss, kept, sampling, generator, alpha, gamma))

@@ -1,0 +1,49 @@
+"""Grad-Libra loss: cross-entropy re-weighted by its own gradient, for long-tailed classes (MICCAI 2022)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["grad_libra", "gradient_balance", "gradient_weight"]
+
+
+def gradient_weight(g: Tensor, a: float) -> Tensor:
+    """Return ``F(g; a) = g - a sin(g)`` for gradient norms `g` in [0, 1]; 0 < a <= 1 (a = 0: focal with gamma 1)."""
+    return g - a * torch.sin(g)
+
+
+def grad_libra(
+    logits: Tensor, target: Tensor, *, a_pos: float = 0.8, a_neg: float = 0.8, detach_weight: bool = False
+) -> Tensor:
+    r"""Grad-Libra on independent sigmoid classifiers, unreduced.
+
+    .. math:: L = -\sum_i G_i \ln \hat p_i, \quad G^+ = (1-p) - a^+ \sin(1-p), \quad G^- = p - a^- \sin p
+
+    Parameters
+    ----------
+    logits, target : float, any one shape
+        Logits, and targets 0 or 1.
+    a_pos, a_neg : float
+        How strongly easy positives and easy negatives are damped.
+    detach_weight : bool
+        Whether G is a constant for the gradient. The paper leaves it open; literal reading: it is not.
+    """
+    sign = 2 * target - 1
+    g = torch.sigmoid(-sign * logits)  # |p - y|
+    weight = gradient_weight(g, a_pos) * target + gradient_weight(g, a_neg) * (1 - target)
+    if detach_weight:
+        weight = weight.detach()
+    return -weight * F.logsigmoid(sign * logits)
+
+
+def gradient_balance(logits: Tensor, target: Tensor) -> Tensor:
+    """Return per class the ratio of mean |positive| to mean |negative| CE gradient, float (C,).
+
+    `logits` and `target` are (n, C). Near 1: balanced; near 0: the class is drowned by negatives.
+    """
+    p = torch.sigmoid(logits.detach())
+    positive = (target * (1 - p)).mean(0)
+    negative = ((1 - target) * p).mean(0)
+    return positive / negative.clamp_min(1e-12)

@@ -1,0 +1,91 @@
+"""The one training objective: known elements by Grad-Libra, unknown ones by exclusive cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from ..models.heads import Dense
+from .losses import Schedule, exclusive_cross_entropy, grad_libra
+from .targets import Targets
+
+__all__ = ["Losses", "Objective"]
+
+
+class Losses(NamedTuple):
+    """The parts of the loss; `total` has the gradient."""
+
+    total: Tensor
+    known: float
+    unknown: float
+    naming: float
+    sides: float
+
+
+@dataclass(slots=True)
+class Objective:
+    """Known cells and known background take Grad-Libra; unknown locations the exclusive branch (METHODS of ICCV 2021).
+
+    Every sum is divided by the number of positive locations of the batch, as dense detectors do.
+
+    Attributes
+    ----------
+    prior : float32 (C,)
+        Shares of the classes in the training data; the class logits are trained as ``logits + strength * ln prior``
+        (balanced softmax), so that what they say at inference does not lean to the frequent classes.
+    a_pos, a_neg : float
+        Grad-Libra's two dials.
+    rejected_weight : float
+        Weight of a location at which a reviewer rejected a detection.
+    """
+
+    prior: Tensor
+    generator: torch.Generator
+    strength: float = 1.0
+    a_pos: float = 0.6
+    a_neg: float = 0.8
+    rejected_weight: float = 2.0
+    unknown_weight: float = 1.0
+
+    def __call__(self, dense: Dense, target: Targets, progress: float) -> Losses:
+        """Return the loss of a batch; `progress` in [0, 1] is where the exclusive schedule stands."""
+        schedule = Schedule()
+        epoch = progress * schedule.epochs
+        n = target.cell.sum().clamp_min(1.0)
+        cell = dense.cell.float()
+
+        weight = target.known.float() * torch.where(target.rejected, self.rejected_weight, 1.0)
+        known = (grad_libra(cell, target.cell, a_pos=self.a_pos, a_neg=self.a_neg) * weight).sum() / n
+        unknown = torch.zeros(())
+        if target.unknown.any():
+            exclusive = exclusive_cross_entropy(
+                cell,
+                torch.zeros_like(cell),
+                ~target.unknown,
+                tau=schedule.tau(epoch),
+                sampling=schedule.sampling(epoch),
+                generator=self.generator,
+            )
+            unknown = self.unknown_weight * exclusive[target.unknown].sum() / n
+
+        image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
+        naming = sides = torch.zeros(())
+        if len(image):
+            logits = dense.classes.float()[image, :, row, col] + self.strength * self.prior.log()
+            naming = F.cross_entropy(logits, target.label[image, row, col], label_smoothing=0.1)
+            predicted = _as_boxes(dense.sides.float()[image, :, row, col])
+            sides = generalized_box_iou_loss(predicted, _as_boxes(target.sides[image, :, row, col]), reduction="mean")
+        total = known + unknown + naming + sides
+        return Losses(
+            total, float(known.detach()), float(unknown.detach()), float(naming.detach()), float(sides.detach())
+        )
+
+
+def _as_boxes(sides: Tensor) -> Tensor:
+    """Distances (n, 4) to left, top, right, bottom, as boxes (n, 4) around the origin."""
+    return torch.cat([-sides[:, :2], sides[:, 2:]], 1)

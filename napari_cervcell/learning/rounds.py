@@ -1,0 +1,275 @@
+"""One incremental round: from what the case file knows to a better model, judged on corrections held back."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..casefile import Annotations, Case, State
+from ..cells import centres_of
+from ..errors import CervcellError
+from ..models import Model, Network, load_model, model_from_bytes, to_input
+from ..slides import Slide
+from ..taxonomy import Taxonomy
+from .crops import Crops, CropSampler
+from .evaluation import evaluate
+from .fields import Field, read_fields
+from .fitting import FitSettings, Step, fit
+from .objective import Objective
+from .targets import Targets
+
+__all__ = ["Outcome", "RoundError", "case_fields", "current_model", "held_back", "judge", "train_round"]
+
+REPLAY = Path(__file__).with_name("replay")
+
+_HELD_BACK = 0.2
+_WINDOW = 640  # side of a field cut from the slide, px of the network's input
+_CROP = 320
+_TOLERANCE = 0.01
+
+
+class RoundError(CervcellError):
+    """A round cannot be done, or has failed."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a round gave.
+
+    Attributes
+    ----------
+    model : Model
+    promoted : bool
+        Whether it is not worse than its parent on what was held back.
+    metrics : dict
+        Figures of both, JSON-able.
+    message : str
+        The same in a sentence for the reviewer.
+    """
+
+    model: Model
+    promoted: bool
+    metrics: dict[str, Any]
+    message: str
+
+
+def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return bool (n,): which annotated cells judge models and never train them. Stable: it depends on the id alone."""
+    share = [int.from_bytes(hashlib.sha256(b"%d" % i).digest()[:4], "big") / 2**32 for i in ids.tolist()]
+    return np.array(share) < _HELD_BACK
+
+
+def current_model(case: Case | None) -> Model:
+    """Return the model that the case uses now: its newest promoted or chosen one, else the shipped one.
+
+    Raises ModelError, and RoundError for a model of another taxonomy than the case's.
+    """
+    active = case.active_model() if case else None
+    model = model_from_bytes(active[1], f"the model of {case.path}") if case and active else load_model()
+    if case and model.taxonomy.names != case.taxonomy.names:
+        raise RoundError(
+            f"The model {model.name} names the classes {', '.join(model.taxonomy.names)}, but the case {case.path} "
+            f"uses {', '.join(case.taxonomy.names)}. Choose a model of the same classes."
+        )
+    return model
+
+
+def case_fields(slide: Slide, annotations: Annotations, checked: NDArray[np.float32], mpp: float) -> list[Field]:
+    """Cut the annotated parts of a slide into fields at `mpp`, windows of a fixed grid; the rest is never read.
+
+    Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
+    mpp.
+    """
+    if slide.mpp is None:
+        raise RoundError(f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it.")
+    downsample = mpp / slide.mpp
+    side = _WINDOW * downsample
+    centres = centres_of(annotations.boxes)
+    windows = {(int(x // side), int(y // side)) for x, y in centres}
+    for x1, y1, x2, y2 in checked:
+        columns, rows = range(int(x1 // side), int(x2 // side) + 1), range(int(y1 // side), int(y2 // side) + 1)
+        windows |= {(c, r) for c in columns for r in rows}
+    back = held_back(annotations.ids)
+    rejected = annotations.states == State.REJECTED
+    rim = side / 16
+    fields = []
+    for column, row in sorted(windows):
+        x1, y1, whole = column * side - rim, row * side - rim, side + 2 * rim
+        rgb = slide.read_scaled(x1, y1, whole, whole, downsample)
+
+        def mapped(boxes: NDArray[np.float32], x1: float = x1, y1: float = y1) -> NDArray[np.float32]:
+            moved: NDArray[np.float32] = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(downsample)
+            return moved
+
+        inside = ((centres > (x1, y1)) & (centres < (x1 + whole, y1 + whole))).all(1)
+        cells = inside & ~back & ~rejected
+        fields.append(
+            Field(
+                f"{column}-{row}",
+                rgb,
+                mpp,
+                mapped(annotations.boxes[cells]),
+                annotations.labels[cells],
+                mapped(annotations.boxes[inside & ~back & rejected]),
+                mapped(checked),
+                mapped(annotations.boxes[inside & back]),
+            )
+        )
+    return fields
+
+
+@cache
+def _replay(taxonomy: Taxonomy) -> list[Field]:
+    return read_fields(REPLAY, taxonomy)
+
+
+def _replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
+    """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten."""
+    fields = _replay(taxonomy)
+    return [f for i, f in enumerate(fields) if i % 5], fields[::5]
+
+
+class _Mixed(CropSampler):
+    """Half of every batch from the case, half replayed."""
+
+    def __init__(self, case: CropSampler, replay: CropSampler) -> None:
+        self._parts = (case, replay)
+
+    def batch(self, n: int) -> tuple[Tensor, Targets]:
+        (a, s), (b, t) = self._parts[0].batch(n - n // 2), self._parts[1].batch(n // 2)
+        return torch.cat([a, b]), Targets(*(torch.cat(pair) for pair in zip(s, t, strict=True)))
+
+
+def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.float32]:
+    """Return float32 (n,): for each annotation the probability that `model` gives to what the reviewer said.
+
+    For a cell: that a cell is there and that it has the reviewer's class; for a rejection: that there is none.
+    """
+    if slide.mpp is None or not len(annotations.ids):
+        return np.zeros(0, np.float32)
+    downsample = model.mpp / slide.mpp
+    side = 256
+    right = np.zeros(len(annotations.ids), np.float32)
+    taxonomy_size = len(model.taxonomy)
+    for i, box in enumerate(annotations.boxes):
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        whole = side * downsample
+        rgb = slide.read_scaled(x - whole / 2, y - whole / 2, whole, whole, downsample)
+        with torch.inference_mode():
+            dense = model.network(to_input(rgb[None]))
+        middle = slice(dense.cell.shape[1] // 2 - 1, dense.cell.shape[1] // 2 + 1)
+        cell = torch.sigmoid(dense.cell[0, middle, middle]).flatten()
+        names = torch.softmax(dense.classes[0, :, middle, middle].reshape(taxonomy_size, -1), 0)
+        best = int(cell.argmax())
+        if annotations.states[i] == State.REJECTED:
+            right[i] = 1 - float(cell[best])
+        else:
+            right[i] = float(cell[best] * names[int(annotations.labels[i]), best])
+    return right
+
+
+def train_round(
+    case: Case,
+    slide: Slide,
+    *,
+    seconds: float = 60.0,
+    seed: int = 0,
+    on_step: Callable[[Step], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Train the case's model on the case's corrections for about `seconds`, and judge it against its parent.
+
+    Half of every batch comes from the case, half is replayed from fields that the shipped model learned from, so that
+    nothing is forgotten. Known elements take Grad-Libra, unknown ones the exclusive branch with its schedule carried on
+    from where the parent's card left it. Nothing is written: that is for the caller. Raises CervcellError.
+    """
+    say = on_stage or (lambda text: None)
+    parent = current_model(case)
+    annotations = case.annotations()
+    back = held_back(annotations.ids)
+    if not (~back).any() and not len(case.checked_regions()):
+        raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
+    say("Reading the corrected cells from the slide")
+    fields = case_fields(slide, annotations, case.checked_regions(), parent.mpp)
+    replay, watched = _replayed(parent.taxonomy)
+
+    say("Training")
+    rng, mixed_seed = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    crops = Crops(_CROP, parent.mpp)
+    sampler = _Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
+    labels = np.concatenate([f.labels for f in fields + replay])
+    count = np.bincount(labels, minlength=len(parent.taxonomy)) + 1.0
+    objective = Objective(torch.tensor(count / count.sum(), dtype=torch.float32), mixed_seed)
+    progress = float(parent.card.get("training", {}).get("progress", 1.0))
+    settings = FitSettings(
+        steps=max(20, int(seconds * 20)),
+        seconds=seconds,
+        rate=2e-4,
+        backbone_rate=4e-5,
+        progress=(progress, min(1.0, progress + 0.1)),
+        average=0.95,
+        freeze_norm=True,
+    )
+    trained = copy.deepcopy(parent.network)
+
+    def report(step: Step, _: Network) -> None:
+        if on_step is not None:
+            on_step(step)
+
+    try:
+        network = fit(trained, sampler, objective, settings, report)
+    except FloatingPointError as error:
+        raise RoundError(f"The round on {case.path} was given up: {error}. The model in use stays.") from None
+    card = copy.deepcopy(parent.card)
+    card["parent"] = parent.id
+    card["training"] = {
+        "recipe": "incremental round",
+        "progress": settings.progress[1],
+        "corrections": int((~back).sum()),
+        "rejections": int((~back & (annotations.states == State.REJECTED)).sum()),
+        "seed": seed,
+    }
+    card.pop("metrics", None)
+    model = Model(network, card)
+
+    say("Comparing with the model in use")
+    return _compared(model, parent, slide, annotations[back], watched)
+
+
+def _compared(model: Model, parent: Model, slide: Slide, kept: Annotations, watched: list[Field]) -> Outcome:
+    figures = {name: evaluate(m, watched) for name, m in (("before", parent), ("after", model))}
+    earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
+    lost = earlier["before"]["ap"] - earlier["after"]["ap"]
+    metrics: dict[str, Any] = {"held_back": len(kept.ids), "earlier_fields": earlier}
+    right = 0.0
+    if len(kept.ids):
+        before, after = (float(judge(m, slide, kept).mean()) for m in (parent, model))
+        metrics["agreement"] = {"before": before, "after": after}
+        right = after - before
+    promoted = right >= -_TOLERANCE and lost <= 2 * _TOLERANCE
+    if len(kept.ids):
+        agreement = metrics["agreement"]
+        found = (
+            f"agreement with {len(kept.ids)} held-back corrections {agreement['before']:.0%} before, "
+            f"{agreement['after']:.0%} after"
+        )
+    else:
+        found = "no correction was held back yet, so only earlier fields could judge it"
+    ap = [earlier[name]["ap"] for name in ("before", "after")]
+    found += f"; finding cells in earlier fields (AP) {ap[0]:.3f} before, {ap[1]:.3f} after"
+    verdict = (
+        "The new model is not worse and is now in use"
+        if promoted
+        else "The new model is worse and is kept as a candidate"
+    )
+    return Outcome(model, promoted, metrics, f"{verdict}: {found}.")

@@ -1,0 +1,111 @@
+"""What every location of the output grid should say: the assignment of known cells to locations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..models import STRIDE
+
+__all__ = ["Targets", "assign", "collate"]
+
+CORE = 0.15
+"""Locations nearer to a cell's centre than this share of its box's side are positive."""
+RING = 0.3
+"""Those between CORE and RING are left out: they see the cell, but are not its centre."""
+
+
+class Targets(NamedTuple):
+    """Per location of the output grid, stacked over a batch.
+
+    Attributes
+    ----------
+    cell : float32 (n, h, w)
+        1 at a known cell, 0 at known background and at unknown locations.
+    known : bool (n, h, w)
+        Whether a person has said what is there; False where unknown or left out.
+    unknown : bool (n, h, w)
+        Never looked at: for the exclusive branch. Left-out locations are neither known nor unknown.
+    rejected : bool (n, h, w)
+        Known background because a reviewer rejected a detection there (hard negative).
+    label : int64 (n, h, w)
+        Class index at positive locations, -1 elsewhere.
+    sides : float32 (n, 4, h, w)
+        Distances to the box's sides at positive locations, px of the network's input.
+    """
+
+    cell: Tensor
+    known: Tensor
+    unknown: Tensor
+    rejected: Tensor
+    label: Tensor
+    sides: Tensor
+
+
+def assign(
+    shape: tuple[int, int],
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int16],
+    rejected: NDArray[np.float32],
+    checked: NDArray[np.float32],
+    inside: NDArray[np.float32],
+    skipped: NDArray[np.float32],
+) -> Targets:
+    """Assign what is known in one image to its output grid (no batch axis).
+
+    All geometry is in px of the network's input; `shape` is (h, w) of that input. `inside` (4,) is the rectangle that
+    holds real pixels: what lies outside is left out, and so is what lies within the boxes `skipped`.
+    """
+    h, w = shape[0] // STRIDE, shape[1] // STRIDE
+    y, x = np.meshgrid((np.arange(h) + 0.5) * STRIDE, (np.arange(w) + 0.5) * STRIDE, indexing="ij")
+    known = np.zeros((h, w), bool)
+    for x1, y1, x2, y2 in checked:
+        known |= (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+    unknown = ~known
+    out = (x < inside[0]) | (x > inside[2]) | (y < inside[1]) | (y > inside[3])
+    for box in skipped:
+        out |= _reach(x, y, box) < RING
+    hard = np.zeros((h, w), bool)
+    for box in rejected:
+        near = _reach(x, y, box) < RING
+        hard |= near
+    known |= hard
+    unknown &= ~hard
+
+    nearest = np.full((h, w), np.inf, np.float32)
+    label = np.full((h, w), -1, np.int64)
+    sides = np.zeros((4, h, w), np.float32)
+    for box, c in zip(boxes, labels, strict=True):
+        reach = _reach(x, y, box)
+        # every cell gets at least the one location nearest to its centre
+        mine = (reach < max(CORE, float(reach.min()) + 1e-6)) & (reach < nearest)
+        label[mine] = c
+        sides[:, mine] = np.stack([x - box[0], y - box[1], box[2] - x, box[3] - y])[:, mine]
+        nearest = np.minimum(nearest, np.where(reach < RING, reach, np.inf))
+    positive = label >= 0
+    left_out = (np.isfinite(nearest) & ~positive) | (out & ~positive)
+    known = (known | positive) & ~left_out
+    return Targets(
+        torch.from_numpy(positive.astype(np.float32)),
+        torch.from_numpy(known),
+        torch.from_numpy(unknown & ~positive & ~left_out),
+        torch.from_numpy(hard & ~positive & ~left_out),
+        torch.from_numpy(label),
+        torch.from_numpy(np.maximum(sides, 1.0)),
+    )
+
+
+def _reach(x: NDArray[np.float64], y: NDArray[np.float64], box: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distance of every location to the centre of `box`, in units of the box's mean side."""
+    side = max(float(box[2] - box[0] + box[3] - box[1]) / 2, 1.0)
+    reach: NDArray[np.float64] = np.hypot(x - (box[0] + box[2]) / 2, y - (box[1] + box[3]) / 2) / side
+    return reach
+
+
+def collate(targets: list[Targets]) -> Targets:
+    """Stack the targets of single images into those of a batch."""
+    return Targets(*(torch.stack(parts) for parts in zip(*targets, strict=True)))

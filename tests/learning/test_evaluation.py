@@ -1,0 +1,136 @@
+"""The figures on the card, against hand-counted cases and against themselves on real fields."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.cells import Cells
+from napari_cervcell.learning.evaluation import evaluate, match_points, score_cells
+from napari_cervcell.learning.fields import DataError, read_fields, split_names
+from napari_cervcell.learning.rounds import REPLAY
+from napari_cervcell.models import Model
+from napari_cervcell.taxonomy import BETHESDA
+
+IMAGES = "image\na.png\n"
+POINTS = "image,class,x,y\n"
+
+
+def cells_at(*found: tuple[float, float, float, int]) -> Cells:
+    """Cells from (x, y, score, class)."""
+    x, y, score, label = np.array(found, float).reshape(-1, 4).T
+    return Cells(np.stack([x - 30, y - 30, x + 30, y + 30], 1), label, score, np.ones(len(x)))
+
+
+def points(*places: tuple[float, float]) -> np.ndarray:
+    return np.array(places, np.float32).reshape(-1, 2)
+
+
+def test_the_higher_score_takes_the_point_and_the_second_is_a_false_alarm() -> None:
+    cells = cells_at((100, 100, 0.5, 0), (104, 100, 0.9, 0))
+    assert match_points(cells, points((101, 100))).tolist() == [-1, 0]
+
+
+def test_a_hit_lies_within_24_px() -> None:
+    cells = cells_at((100, 100, 0.9, 0), (300, 100, 0.8, 0))
+    assert match_points(cells, points((124, 100), (324.5, 100))).tolist() == [0, -1]
+
+
+def test_the_nearest_unused_point_counts() -> None:
+    cells = cells_at((100, 100, 0.9, 0), (100, 100, 0.8, 0))
+    assert match_points(cells, points((110, 100), (105, 100))).tolist() == [1, 0]
+
+
+def test_figures_counted_by_hand() -> None:
+    """Two fields, four points; found in order: hit, miss, hit, hit; one point never found."""
+    field_a = (
+        cells_at((100, 100, 0.9, 0), (500, 500, 0.8, 0), (300, 100, 0.7, 2)),
+        points((100, 100), (300, 100)),
+        np.array([0, 1], np.int16),
+    )
+    field_b = (cells_at((50, 50, 0.6, 2)), points((50, 50), (400, 400)), np.array([2, 2], np.int16))
+    figures = score_cells([field_a, field_b], BETHESDA.names)
+    # precision at the hits 1, 2/3, 3/4; its envelope 1, 3/4, 3/4; each hit adds a recall of 1/4
+    assert figures["ap"] == pytest.approx((1 + 0.75 + 0.75) / 4)
+    assert figures["precision"] == pytest.approx(3 / 4)
+    assert figures["recall"] == pytest.approx(3 / 4)
+    assert figures["f1"] == pytest.approx(3 / 4)
+    assert figures["threshold"] == pytest.approx(0.6)
+    # of those found: the NILM right, the ASC-US called LSIL, the LSIL right; other classes are not there
+    assert figures["balanced_accuracy"] == pytest.approx((1 + 0 + 1) / 3)
+    assert figures["per_class"]["LSIL"] == {"ap": pytest.approx(0.25), "recall": 1.0, "n": 2}
+    assert figures["per_class"]["SCC"] == {"ap": None, "recall": None, "n": 0}
+    assert (figures["n_images"], figures["n_cells"]) == (2, 4)
+
+
+def test_nothing_found_is_zero_and_not_an_error() -> None:
+    figures = score_cells([(Cells(), points((1, 1)), np.zeros(1, np.int16))], BETHESDA.names)
+    assert (figures["ap"], figures["f1"], figures["balanced_accuracy"]) == (0, 0, 0)
+
+
+def test_the_shipped_model_knows_its_fields(shipped_model: Model) -> None:
+    fields = read_fields(REPLAY, BETHESDA)[:4]
+    figures = evaluate(shipped_model, fields)
+    assert figures["ap"] > 0.85
+    assert figures["n_cells"] == sum(len(f.labels) for f in fields)
+
+
+def write_coco(folder: Path, name: str, rows: list[dict[str, str]]) -> None:
+    names = sorted({r["class"] for r in rows})
+    coco = {
+        "images": [{"id": 7, "file_name": name}],
+        "categories": [{"id": i, "name": n} for i, n in enumerate(names)],
+        "annotations": [
+            {
+                "image_id": 7,
+                "category_id": names.index(r["class"]),
+                "bbox": [float(r["x"]) - 30, float(r["y"]) - 30, 60, 60],
+            }
+            for r in rows
+        ],
+    }
+    (folder / "coco.json").write_text(json.dumps(coco))
+
+
+def test_a_coco_folder_and_a_points_folder_say_the_same(tmp_path: Path) -> None:
+    rows = list(csv.DictReader((REPLAY / "points.csv").open()))
+    name = rows[0]["image"]
+    rows = [r for r in rows if r["image"] == name]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / name).write_bytes((REPLAY / "images" / name).read_bytes())
+    write_coco(tmp_path, name, rows)
+    (field,) = read_fields(tmp_path, BETHESDA)
+    (same,) = read_fields(REPLAY, BETHESDA, [name])
+    centre = [(f.boxes[:, :2] + f.boxes[:, 2:]) / 2 for f in (field, same)]
+    np.testing.assert_allclose(*centre, atol=0.01)
+    np.testing.assert_array_equal(field.labels, same.labels)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no folder images/"),
+        ({"images/.keep": ""}, "neither images.csv"),
+        ({"images/.keep": "", "a.json": "{"}, "not a COCO file"),
+        ({"images/.keep": "", "images.csv": IMAGES, "points.csv": "image,class,x\na.png,NILM,3\n"}, "not as expected"),
+        ({"images/.keep": "", "images.csv": IMAGES, "points.csv": POINTS + "a.png,Cat,3,3\n"}, "no class 'Cat'"),
+        ({"images/a.png": "", "images.csv": IMAGES, "points.csv": POINTS}, r"Cannot read the image .*a\.png"),
+    ],
+)
+def test_a_folder_that_is_not_as_it_should_be_is_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_fields(tmp_path, BETHESDA)
+
+
+def test_splits_are_read_by_name(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("image,split\na,test\nb,train\n")
+    assert split_names(tmp_path / "s.csv", "test") == ["a"]
+    with pytest.raises(DataError, match="no image of the split 'val'"):
+        split_names(tmp_path / "s.csv", "val")

@@ -1,0 +1,153 @@
+"""One real round on a real case, in the process that the window uses and without it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.casefile import Case, State, Verdict, open_case
+from napari_cervcell.detection import Scan
+from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
+from napari_cervcell.learning.rounds import case_fields, judge, train_round
+from napari_cervcell.models import Model, model_from_bytes
+from napari_cervcell.slides import Slide, sample_slide
+from napari_cervcell.taxonomy import BETHESDA, Taxonomy
+
+REGION = (1500.0, 1500.0, 2600.0, 2600.0)
+
+
+@pytest.fixture(scope="module")
+def found(sample: Slide, shipped_model: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A case file with detections, to copy."""
+    path = tmp_path_factory.mktemp("case") / "found.cervcell"
+    with open_case(path, sample) as case:
+        for _ in Scan(sample, shipped_model, region=REGION, case=case).run():
+            pass
+    return path.read_bytes()
+
+
+@pytest.fixture
+def reviewed(found: bytes, sample: Slide, tmp_path: Path) -> Path:
+    """A case in which a reviewer accepted some cells, rejected some and re-classed one."""
+    path = tmp_path / "reviewed.cervcell"
+    path.write_bytes(found)
+    with open_case(path, sample) as case:
+        cells = case.detections().cells
+        order = np.argsort(-cells.scores)
+        for n, i in enumerate(order[:6]):
+            label = int(cells.labels[i])
+            kind = "class" if n == 0 else "accept"
+            case.record([Verdict(kind, cells.boxes[i], (label + 1) % 6 if n == 0 else label, detected_label=label)])
+        for i in order[-6:]:
+            case.record([Verdict("reject", cells.boxes[i], -1, detected_label=int(cells.labels[i]))])
+    return path
+
+
+def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
+    ids = np.arange(1, 5001)
+    back = held_back(ids)
+    assert 0.17 < back.mean() < 0.23
+    np.testing.assert_array_equal(held_back(ids[::-1])[::-1], back)
+    assert not len(held_back(np.zeros(0, np.int64)))
+
+
+def test_fields_know_what_the_reviewer_said_and_nothing_else(reviewed: Path, sample: Slide) -> None:
+    with Case.open(reviewed) as case:
+        annotations, checked = case.annotations(), case.checked_regions()
+    fields = case_fields(sample, annotations, checked, 0.5)
+    back = held_back(annotations.ids)
+    rejected = annotations.states == State.REJECTED
+    assert {tuple(np.round(b).tolist()) for f in fields for b in _on_slide(f)} == {
+        tuple(np.round(b).tolist()) for b in annotations.boxes[~back & ~rejected]
+    }
+    assert all(not len(f.checked) for f in fields)
+    assert sum(len(f.left_out) for f in fields) >= back.sum()
+
+
+def _on_slide(field: object) -> np.ndarray:
+    column, row = map(int, field.name.split("-"))  # type: ignore[attr-defined]
+    side = 1280
+    return field.boxes * 2 + np.array([column, row, column, row]) * side - side / 16  # type: ignore[attr-defined]
+
+
+def test_a_round_learns_what_it_was_told_and_is_judged(reviewed: Path, sample: Slide) -> None:
+    with Case.open(reviewed) as case:
+        before = current_model(case)
+        steps: list[float] = []
+        outcome = train_round(case, sample, seconds=12, on_step=lambda s: steps.append(float(s.losses.total.detach())))
+        annotations = case.annotations()
+    assert len(steps) >= 3
+    assert np.isfinite(steps).all()
+    assert outcome.model.id != before.id
+    learnt = ~held_back(annotations.ids)
+    right = [float(judge(m, sample, annotations)[learnt].mean()) for m in (before, outcome.model)]
+    assert right[1] > right[0]
+    assert outcome.metrics["held_back"] == int((~learnt).sum())
+    worse = outcome.metrics["earlier_fields"]["before"]["ap"] - outcome.metrics["earlier_fields"]["after"]["ap"]
+    assert outcome.promoted == ("not worse" in outcome.message)
+    assert worse <= 0.02 or not outcome.promoted
+
+
+def test_without_corrections_there_is_nothing_to_learn(found: bytes, sample: Slide, tmp_path: Path) -> None:
+    path = tmp_path / "bare.cervcell"
+    path.write_bytes(found)
+    with Case.open(path) as case, pytest.raises(RoundError, match="no corrections to learn from"):
+        train_round(case, sample, seconds=1)
+
+
+def test_a_model_of_another_taxonomy_is_refused(sample: Slide, tmp_path: Path) -> None:
+    two = Taxonomy("Blood", BETHESDA.classes[:2])
+    with (
+        open_case(tmp_path / "blood.cervcell", sample, taxonomy=two) as case,
+        pytest.raises(RoundError, match="names the classes NILM, ASC-US, LSIL"),
+    ):
+        current_model(case)
+
+
+def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -> None:
+    process = TrainingProcess(reviewed, sample_slide(), seconds=5)
+    process.start()
+    messages = list(process.messages())
+    kinds = [m["kind"] for m in messages]
+    assert kinds[0] == "started"
+    assert "progress" in kinds
+    assert kinds[-1] == "done"
+    with Case.open(reviewed) as case:
+        (round_,) = case.rounds()
+        assert round_.state == messages[-1]["state"]
+        model = model_from_bytes(case.round_model(round_.id))
+        assert model.name.endswith("round 1")
+        if round_.state == "promoted":
+            assert current_model(case).id == model.id
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_a_round_that_ends_early_costs_nothing(reviewed: Path, how: str) -> None:
+    with Case.open(reviewed) as case:
+        before = current_model(case).id, len(case.annotations())
+    process = TrainingProcess(reviewed, sample_slide(), seconds=60)
+    process.start()
+    for message in process.messages():
+        if message["kind"] == "progress":
+            break
+    if how == "cancelled":
+        process.cancel()
+    else:
+        os.kill(process.pid, signal.SIGKILL)
+    last = list(process.messages())[-1]
+    assert last["kind"] == ("cancelled" if how == "cancelled" else "failed")
+    with Case.open(reviewed) as case:
+        assert (current_model(case).id, len(case.annotations())) == before
+        assert case.rounds()[-1].state == ("cancelled" if how == "cancelled" else "failed")
+
+
+def test_a_slide_that_is_gone_is_named(reviewed: Path, tmp_path: Path) -> None:
+    process = TrainingProcess(reviewed, tmp_path / "gone.svs", seconds=1)
+    process.start()
+    last = list(process.messages())[-1]
+    assert last["kind"] == "failed"
+    assert "gone.svs" in last["message"]
