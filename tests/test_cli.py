@@ -1,0 +1,129 @@
+"""The command line as a person or a script uses it, with real processes where it matters."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_cervcell.cli import main
+from napari_cervcell.learning.rounds import REPLAY
+from napari_cervcell.models import load_model, save_model
+from napari_cervcell.slides import sample_slide
+from napari_cervcell.taxonomy import BETHESDA
+
+COMMANDS = ["info", "detect", "review", "annotate", "train", "evaluate", "export", "import", "demo"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must fail with one clear line; return the line."""
+    capsys.readouterr()
+    assert main([*map(str, arguments)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_info_says_what_a_slide_is(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = run(capsys, "info", sample_slide())
+    assert answer["mpp"] == pytest.approx(0.25)
+    assert answer["levels"][0]["downsample"] == 1  # type: ignore[index]
+    assert {"format", "vendor", "width", "height", "levels", "mpp", "objective_power"} <= answer.keys()
+
+
+def test_the_loop_without_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Detect, annotate, train, detect with the new model, export, import."""
+    case, slide = tmp_path / "a.cervcell", sample_slide()
+    region = ["--region", 1500, 1500, 1000, 1000]
+    found = run(capsys, "detect", slide, "--case", case, "--device", "cpu", *region)
+    assert set(found["cells"]) == set(BETHESDA.names)  # type: ignore[call-overload]
+    assert found["tiles"] == 4
+
+    run(capsys, "export", case, "--format", "csv", "--out", tmp_path / "cells.csv")
+    rows = list(csv.DictReader((tmp_path / "cells.csv").open()))
+    verdicts = [(r["x"], r["y"], r["class"]) for r in rows[:8]] + [(r["x"], r["y"], "reject") for r in rows[8:12]]
+    with (tmp_path / "verdicts.csv").open("w", newline="") as f:
+        csv.writer(f).writerows([("x", "y", "class"), *verdicts])
+    summary = run(capsys, "annotate", case, "--from", tmp_path / "verdicts.csv", "--reviewer", "A. Reader")
+    assert sum(v for v in summary.values() if isinstance(v, int)) >= 12
+
+    new = tmp_path / "new.safetensors"
+    trained = run(capsys, "train", case, "--out", new, "--seconds", 3)
+    assert trained["state"] in ("promoted", "candidate")
+    assert load_model(new).id != load_model().id
+
+    again = run(capsys, "detect", slide, "--case", case, "--model", new, *region)
+    assert again["model"] == load_model(new).name
+    for fmt in ("geojson", "coco", "csv"):
+        out = tmp_path / f"out.{fmt}"
+        assert run(capsys, "export", case, "--format", fmt, "--out", out)["cells"]
+        other = tmp_path / f"{fmt}.cervcell"
+        run(capsys, "detect", slide, "--case", other, "--region", 0, 0, 10, 10)
+        assert run(capsys, "import", other, "--from", out)["cells"]
+
+
+def test_evaluate_measures_the_shipped_model_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [p.name for p in sorted((REPLAY / "images").iterdir())[:3]]
+    table = tmp_path / "split.csv"
+    table.write_text("image,split\n" + "\n".join(f"{n},mine" for n in names))
+    answer = run(capsys, "evaluate", "--data", REPLAY, "--split", table, "mine")
+    keys = {"ap", "f1", "precision", "recall", "threshold", "balanced_accuracy", "per_class", "n_images", "n_cells"}
+    assert keys <= answer.keys()
+    assert answer["n_images"] == 3
+    assert set(answer["per_class"]["NILM"]) == {"ap", "recall", "n"}  # type: ignore[index]
+
+
+def test_plain_output_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(sample_slide())]) == 0
+    out = capsys.readouterr().out
+    assert "mpp: 0.25" in out
+    assert "{" not in out
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "letter.svs"
+    text.write_text("not a slide")
+    case = tmp_path / "c.cervcell"
+    cut = tmp_path / "cut.safetensors"
+    save_model(load_model(), cut)
+    cut.write_bytes(cut.read_bytes()[:1000])
+    assert "nowhere.svs" in refused(capsys, "info", tmp_path / "nowhere.svs")
+    assert "letter.svs" in refused(capsys, "info", text)
+    assert "letter.svs" in refused(capsys, "review", text)
+    assert "letter.svs" in refused(capsys, "detect", text, "--case", case)
+    assert "cut.safetensors" in refused(capsys, "detect", sample_slide(), "--case", case, "--model", cut)
+    assert "above 0" in refused(capsys, "detect", sample_slide(), "--case", case, "--region", 0, 0, 0, 5)
+    assert "no.cervcell" in refused(
+        capsys, "export", tmp_path / "no.cervcell", "--format", "csv", "--out", tmp_path / "x"
+    )
+    assert "no.cervcell" in refused(capsys, "train", tmp_path / "no.cervcell", "--out", tmp_path / "m")
+    assert "images/" in refused(capsys, "evaluate", "--data", tmp_path)
+    assert "gone.csv" in refused(capsys, "annotate", case, "--from", tmp_path / "gone.csv")
+
+
+def test_the_installed_command_fails_with_a_status(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_cervcell.cli", "info", str(tmp_path / "no.svs")], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
