@@ -1,0 +1,377 @@
+"""A sitting over one case: the cells, which one is current, verdicts on them, undo, and live figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from ..casefile import Case, State, Verdict
+from ..cells import Cells, FloatArray, IntArray
+from ..taxonomy import Taxonomy
+from .figures import ClassCount, Precision, counts_of, precision_of
+from .queue import Queue
+from .rows import GrowingIndex
+from .table import CellTable, Scanned
+from .verdicts import Imported, ReviewError, assign, resolve
+
+if TYPE_CHECKING:
+    from ..slides import Slide
+
+__all__ = ["ReviewError", "Session"]
+
+_CELL_UM = 15.0  # side of the box of an added cell where nothing was detected to go by
+_USUAL_MPP = 0.25
+
+Which = int | Sequence[int] | IntArray | None
+Said = tuple[int | None, FloatArray, int | None]  # row (None: no such cell yet), box, class (None: not a cell)
+
+
+class Session:
+    """A sitting over the case of a slide.
+
+    All methods belong to one thread, the window's; a worker hands its tiles over to it. Every verdict is in the case
+    file before its method returns, and nothing else needs saving. A cell is named by its row, a number that stays its
+    own until :meth:`reload`, whatever is added or taken away meanwhile.
+
+    Where a method takes `which`, that is a row, several rows (one step of undo), or None: the current cell, and then
+    the next one becomes current.
+
+    Parameters
+    ----------
+    slide : Slide or None
+        For whom it helps to have it at hand; the session itself needs only the case.
+    case : Case
+    threshold : float
+        Detections below this score are not shown, unless a reviewer has spoken of them.
+    seed : int
+        Of the random order in which cells equally worth asking come.
+    """
+
+    cells_changed = Signal()
+    """boxes, labels or states have changed, or what is to be seen of them"""
+    current_changed = Signal(object)
+    """the row of the current cell, or None"""
+    counts_changed = Signal()
+
+    def __init__(self, slide: Slide | None, case: Case, *, threshold: float = 0.5, seed: int = 0) -> None:
+        self.slide = slide
+        self.case = case
+        self._threshold = threshold
+        self._table = CellTable(case)
+        self._checked = case.checked_regions()
+        self._queue = Queue(self._table, len(case.taxonomy), seed)
+        self._last_label = 0
+
+    # ------------------------------------------------------------------------------------------------ the cells
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.case.taxonomy
+
+    @property
+    def cells(self) -> Cells:
+        """One a row, up to the rows there are now; what changes in them is seen.
+
+        Rows of state GONE (-1) are no cells (any more); their score is -1. Scores that no model gave, and the class
+        scores of reviewed cells, are NaN.
+        """
+        r = self._table.rows
+        return Cells(r["box"], r["label"], r["score"], r["class_score"])
+
+    @property
+    def states(self) -> NDArray[np.int8]:
+        """int8 (n,): 0 for a detection that nobody spoke of, :class:`casefile.State`, or GONE (-1)."""
+        return self._table.rows["state"]
+
+    @property
+    def annotation_ids(self) -> IntArray:
+        """int64 (n,): the id in the case of what the reviewer said, -1 for nothing."""
+        return self._table.rows["annotation"]
+
+    @property
+    def disagrees(self) -> NDArray[np.bool_]:
+        """bool (n,): reviewed cells to which a later model gives a class that the reviewer has not heard yet."""
+        return self._table.rows["disagrees"]
+
+    @property
+    def index(self) -> GrowingIndex:
+        """Finds rows by their centres, the gone ones too; :meth:`visible` and :meth:`at` leave those out."""
+        return self._table.index
+
+    @property
+    def checked_regions(self) -> FloatArray:
+        """float32 (m, 4): the boxes that the reviewer marked as checked."""
+        return self._checked
+
+    @property
+    def threshold(self) -> float:
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if value != self._threshold:
+            self._threshold = value
+            self._queue.renew()
+            self.cells_changed.emit()
+            self.counts_changed.emit()
+
+    def visible(self, x1: float, y1: float, x2: float, y2: float, threshold: float | None = None) -> IntArray:
+        """Return the rows of the cells centred in a rectangle of level-0 pixels, in no set order: those that reach
+        the threshold, the reviewed ones and the current one."""
+        r = self._table.rows
+        rows = self.index.within(x1, y1, x2, y2)
+        state = r["state"][rows]
+        shown = r["score"][rows] >= (self._threshold if threshold is None else threshold)
+        seen: IntArray = rows[(state >= 0) & (shown | (state > 0) | (rows == self.current))]
+        return seen
+
+    def at(self, x: float, y: float, radius: float) -> int | None:
+        """Return the row of the nearest visible cell no further than `radius` from (x, y), level-0 pixels, or None."""
+        rows = self.visible(x - radius, y - radius, x + radius, y + radius)
+        if not len(rows):
+            return None
+        distances = np.hypot(*(self.index.points[rows] - np.array([x, y], np.float32)).T)
+        nearest = int(np.argmin(distances))
+        return int(rows[nearest]) if distances[nearest] <= radius else None
+
+    def add_cells(self, scanned: Iterable[Scanned]) -> None:
+        """Take in tiles as a running scan reports them: in place of what earlier models found there. Raises CaseError.
+
+        What the reviewer has said stays, and the current cell stays current: where it was found anew, as that.
+        """
+        self._table.take(scanned)
+        self._queue.renew()
+        current = self.current
+        if current is not None and self._table.is_replaced(current):
+            box = self.cells.boxes[current]
+            (x, y), reach = ((box[:2] + box[2:]) / 2).tolist(), float((box[2:] - box[:2]).mean()) / 2
+            near = self.index.within(x - reach, y - reach, x + reach, y + reach)
+            if len(near := near[(self.states[near] == 0) & (near != current)]):
+                distances = np.hypot(*(self.index.points[near] - np.array([x, y], np.float32)).T)
+                self._go(int(near[np.argmin(distances)]))
+        self._tell()
+
+    def reload(self) -> None:
+        """Read the case anew, as another program may have written to it; rows get new numbers. Raises CaseError."""
+        current = self.current
+        place = None if current is None else self.index.points[current].tolist()
+        self._table.load()
+        self._checked = self.case.checked_regions()
+        again = None
+        if place is not None:
+            x, y = place
+            near = self.index.within(x, y, x, y)
+            again = next((int(row) for row in near if self.states[row] >= 0), None)
+        self._queue.restart(again)
+        self._table.hold(again)
+        self._tell()
+        self.current_changed.emit(again)
+
+    # ------------------------------------------------------------------------------------------- which is current
+
+    @property
+    def current(self) -> int | None:
+        """The row of the cell that the next verdict is about."""
+        return self._queue.current
+
+    def select(self, row: int | None) -> None:
+        """Make a cell current; None: no cell."""
+        if row is not None and not 0 <= row < len(self.states):
+            raise IndexError(f"no cell {row} among {len(self.states)}")
+        self._go(row)
+
+    def next(self) -> int | None:
+        """Go to the cell most worth asking and return its row; None where all are reviewed."""
+        before = self.current
+        self._queue.step(self._threshold)
+        return self._went(before)
+
+    def previous(self) -> int | None:
+        """Go back to the cell that was current before, reviewed or not, and return its row."""
+        before = self.current
+        self._queue.step_back()
+        return self._went(before)
+
+    def refresh(self) -> None:
+        """Put what comes next in order anew, by what is known now."""
+        self._queue.renew()
+        self.counts_changed.emit()
+
+    @property
+    def queue(self) -> IntArray:
+        """The rows of the cells that come next, the next one first; at most some hundred."""
+        return self._queue.ahead(self._threshold)
+
+    # ------------------------------------------------------------------------------------------------- verdicts
+
+    def accept(self, which: Which = None) -> None:
+        """Say that it is a cell of the class that it has. Raises CaseError, ReviewError."""
+        self._judge(which, lambda row: max(int(self.cells.labels[row]), 0))
+
+    def reject(self, which: Which = None) -> None:
+        """Say that it is no cell, or none to be found. Raises CaseError, ReviewError."""
+        self._judge(which, lambda row: None)
+
+    def set_class(self, label: int, which: Which = None) -> None:
+        """Say that it is a cell of class `label`. Raises CaseError, ReviewError."""
+        self._last_label = label
+        self._judge(which, lambda row: label)
+
+    def add(self, x: float, y: float, label: int | None = None) -> int:
+        """Add a cell centred at (x, y), level-0 pixels, make it current, and return its row.
+
+        Its class is `label`, or else the one given last. Raises CaseError, and ReviewError outside the slide.
+        """
+        if not (0 <= x < self.case.width and 0 <= y < self.case.height):
+            raise ReviewError("A cell can be added on the slide only.")
+        if label is not None:
+            self._last_label = label
+        (row,) = self._say([(None, self._box_at(x, y), self._last_label)])
+        self._go(int(row))
+        return int(row)
+
+    def check_region(self, box: Sequence[float] | FloatArray) -> None:
+        """Say that all cells in a rectangle (two corners, level-0 pixels) are marked. Raises CaseError, ReviewError."""
+        x1, x2 = np.clip(sorted((box[0], box[2])), 0, self.case.width).tolist()
+        y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
+        if x1 == x2 or y1 == y2:
+            raise ReviewError("A checked region must have some extent on the slide.")
+        self.case.check_region((x1, y1, x2, y2))
+        self._follow({})
+
+    def undo(self) -> bool:
+        """Take back the last step, of an earlier sitting too; return whether there was one. Raises CaseError."""
+        return self._moved(self.case.undo())
+
+    def redo(self) -> bool:
+        """Bring back the step taken back last; return whether there was one. Raises CaseError."""
+        return self._moved(self.case.redo())
+
+    def import_verdicts(self, rows: Iterable[tuple[float, float, str]]) -> Imported:
+        """Bring in verdicts (x, y, class name or ``"reject"``) as the reviewer's, as one step of undo.
+
+        Each is about the nearest present cell in whose place it is; a class where there is none adds a cell, and a
+        rejection there is kept as a known negative. Raises CaseError, and ReviewError before anything is saved.
+        """
+        verdicts = resolve(self, rows)
+        reach = self._side() / 2
+        found = assign(self, verdicts, reach)
+        said: list[Said] = [
+            (row, self.cells.boxes[row] if row is not None else self._box_at(x, y), label)
+            for ((x, y), label), row in zip(verdicts.items(), found, strict=True)
+        ]
+        new = [s for s in said if self._is_news(s)]
+        rows_said = self._say(new) if new else np.zeros(0, np.int64)
+        states = self.states[rows_said].tolist()
+        return Imported(
+            accepted=states.count(State.ACCEPTED),
+            corrected=states.count(State.CORRECTED),
+            rejected=states.count(State.REJECTED),
+            added=states.count(State.ADDED),
+            same=len(said) - len(new),
+        )
+
+    # -------------------------------------------------------------------------------------------------- figures
+
+    def counts(self) -> list[ClassCount]:
+        """Return how many cells there are of each class of the taxonomy."""
+        cells = self.cells
+        return counts_of(cells.labels, self.states, cells.scores, self._threshold, len(self.taxonomy))
+
+    def precision(self) -> list[Precision]:
+        """Return for each class how much of what models gave that class the reviewer left so."""
+        return precision_of(self._table.annotations, len(self.taxonomy))
+
+    # ---------------------------------------------------------------------------------------------------- inside
+
+    def _judge(self, which: Which, label_for: Callable[[int], int | None]) -> None:
+        if which is None and self.current is None:
+            raise ReviewError("No cell is selected. Click one, or press n for the next in the queue.")
+        rows: list[int] = np.unique(np.asarray(self.current if which is None else which, np.int64)).tolist()
+        boxes = self.cells.boxes
+        said: list[Said] = [(row, boxes[row], label_for(row)) for row in rows]
+        if news := [s for s in said if self._is_news(s)]:
+            self._say(news)
+        if which is None:
+            self.next()
+
+    def _is_news(self, said: Said) -> bool:
+        """Say whether a verdict differs from what the reviewer has said of the cell, or answers a later model."""
+        row, _, label = said
+        r = self._table.rows
+        if row is None or r["annotation"][row] < 0 or r["disagrees"][row]:
+            return True
+        rejected = r["state"][row] == State.REJECTED
+        return bool(not rejected if label is None else rejected or label != r["label"][row])
+
+    def _say(self, said: Sequence[Said]) -> IntArray:
+        """Record verdicts as one step; return the row of each."""
+        ids = self.case.record([self._verdict(*s) for s in said])
+        self._follow({i: row for i, (row, _, _) in zip(ids, said, strict=True) if row is not None})
+        return self._table.rows_of(ids)
+
+    def _verdict(self, row: int | None, box: FloatArray, label: int | None) -> Verdict:
+        r = self._table.rows
+        known = row is not None and r["annotation"][row] >= 0
+        # whose class the reviewer sees beside their own: that of the detection in the place of the cell
+        source = -1 if row is None else int(r["partner"][row]) if known else row
+        detected = int(r["found_label"][source]) if source >= 0 else -1
+        return Verdict(
+            kind="reject" if label is None else "add" if row is None else "accept" if label == detected else "class",
+            box=box,
+            label=(-1 if row is None else int(r["label"][row])) if label is None else label,
+            cell=int(r["annotation"][row]) if known else None,
+            detected_label=detected,
+            score=float(r["found_score"][source]) if source >= 0 else np.nan,
+            model_id=self._table.model_of(source) if source >= 0 else "",
+        )
+
+    def _follow(self, homes: dict[int, int]) -> IntArray:
+        rows = self._table.follow(homes)
+        self._checked = self.case.checked_regions()
+        if self.current is not None and self.states[self.current] < 0:
+            self._go(None)
+        self._tell()
+        return rows
+
+    def _moved(self, moved: bool) -> bool:
+        """After undo or redo: show the cell that it was about."""
+        if moved:
+            rows = self._follow({})
+            present = rows[self.states[rows] >= 0]
+            if len(present):
+                self._go(int(present[0]))
+        return moved
+
+    def _go(self, row: int | None) -> None:
+        before = self.current
+        if row != before:
+            self._queue.select(row)
+            self._went(before)
+
+    def _went(self, before: int | None) -> int | None:
+        if self.current != before:
+            self._table.hold(self.current)
+            self.current_changed.emit(self.current)
+        return self.current
+
+    def _tell(self) -> None:
+        self.cells_changed.emit()
+        self.counts_changed.emit()
+
+    def _side(self) -> float:
+        """Side of the box of an added cell, level-0 pixels: that of the median detection, or of a usual cell."""
+        r = self._table.rows
+        found = np.flatnonzero(r["found"])
+        if not len(found):
+            return _CELL_UM / (self.case.mpp or _USUAL_MPP)
+        boxes = r["box"][found[:: max(1, len(found) // 4096)]]
+        return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+
+    def _box_at(self, x: float, y: float) -> FloatArray:
+        half = self._side() / 2
+        return np.array([x - half, y - half, x + half, y + half], np.float32)

@@ -1,0 +1,342 @@
+"""The cells of a case as they now stand: what models found and what the reviewer said, merged and kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..casefile import Annotations, Case, Detections, match
+from ..cells import Cells, FloatArray, IntArray, centres_of
+from .rows import GrowingIndex, Rows
+
+__all__ = ["GONE", "CellTable", "Scanned"]
+
+GONE = -1
+"""State of a row that is no cell of its own (any more): replaced by a later model, taken back, or the same cell as one
+that the reviewer has spoken of. No query returns it; it keeps its number, so that no other row's number changes."""
+
+_NONE = np.zeros(0, np.int64)
+
+_COLUMNS: dict[str, NDArray[Any] | np.generic] = {
+    "box": np.zeros(4, np.float32),
+    # as shown
+    "label": np.int16(-1),
+    "score": np.float32(GONE),
+    "class_score": np.float32(np.nan),
+    "state": np.int8(GONE),
+    "disagrees": np.bool_(False),
+    # what the reviewer said
+    "annotation": np.int64(-1),
+    "told": np.int16(-1),  # the class that the model had given when the reviewer spoke
+    # what a model found here; it keeps standing when the detection itself is replaced
+    "found": np.bool_(False),
+    "found_label": np.int16(-1),
+    "found_score": np.float32(np.nan),
+    "found_class_score": np.float32(np.nan),
+    "model": np.int16(-1),
+    # how the two belong together
+    "covered": np.bool_(False),
+    "partner": np.int64(-1),  # the row of the detection that an annotation is matched to
+}
+
+
+class _Place(Protocol):
+    @property
+    def x(self) -> int: ...
+    @property
+    def y(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
+class Scanned(Protocol):
+    """What a scan reports of a tile: where it is (level-0 pixels), and the cells that belong to it."""
+
+    @property
+    def tile(self) -> _Place: ...
+    @property
+    def cells(self) -> Cells: ...
+
+
+class CellTable:
+    """One row for every cell: a detection, or what the reviewer said of one; a verdict stays in the detection's row.
+
+    Always equal, row order apart, to ``present_cells`` of all that is in the case: :meth:`load` computes it so, and
+    the other methods only what has changed, by the same rule (:func:`casefile.match`).
+
+    Attributes
+    ----------
+    rows : Rows
+    index : GrowingIndex
+        The centres of all rows, of the gone ones too.
+    annotations : Annotations
+        What the reviewer has said, as in the rows.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self.load()
+
+    def load(self) -> None:
+        """Read everything from the case anew. Raises CaseError."""
+        detections, annotations = self._case.detections(), self._case.annotations()
+        self.rows = Rows(_COLUMNS)
+        self.index = GrowingIndex()
+        self.annotations = annotations
+        self._held = -1
+        self._longest_reach = 0.0
+        self._models: list[str] = []
+        self._row_of: dict[int, int] = {}
+        found = self._append_all_found(detections)
+        placed = self._place(np.arange(len(annotations)), {})
+        self._match(found, placed)
+        self._show(np.arange(len(self.rows)))
+
+    def model_of(self, row: int) -> str:
+        """Return the id of the model that found the cell; empty where none did."""
+        number = int(self.rows["model"][row])
+        return self._models[number] if number >= 0 else ""
+
+    def rows_of(self, annotations: Iterable[int]) -> IntArray:
+        """Return the rows of annotations, by their ids."""
+        return np.array([self._row_of[i] for i in annotations], np.int64)
+
+    def is_replaced(self, row: int) -> bool:
+        """Say whether a later model has looked where this detection, of which nobody has spoken, was made."""
+        r = self.rows
+        return bool(r["annotation"][row] < 0 and r["found_label"][row] >= 0 and not r["found"][row])
+
+    def hold(self, row: int | None) -> None:
+        """Keep a detection that the reviewer looks at, in place of the one held before, though a later model drops it.
+
+        This is the one thing in which the table may differ from the case.
+        """
+        before, self._held = self._held, -1 if row is None else row
+        if before >= 0:
+            self._show(np.array([before]))
+
+    # ------------------------------------------------------------------------------------------ the reviewer
+
+    def follow(self, homes: Mapping[int, int]) -> IntArray:
+        """Take in what has changed in the case's annotations since the last look; return the rows concerned.
+
+        Parameters
+        ----------
+        homes : dict of int to int
+            The row in which a new annotation, by its id, belongs. One without gets the row that it had before it was
+            taken back, or a row of its own.
+        """
+        old, new = self.annotations, self._case.annotations()
+        if new is old:
+            return _NONE
+        self.annotations = new
+        at = np.searchsorted(new.ids, old.ids)
+        stays = np.zeros(len(old), bool)
+        inside = at < len(new)
+        stays[inside] = new.ids[at[inside]] == old.ids[inside]
+        differs = np.zeros(len(old), bool)
+        differs[stays] = ~_same(old, np.flatnonzero(stays), new, at[stays])
+        fresh = np.flatnonzero(~np.isin(new.ids, old.ids))
+        changed = np.flatnonzero(~stays | differs)
+        left = np.array([self._row_of[i] for i in old.ids[changed].tolist()], np.int64)
+        self._withdraw(left)
+        placed = self._place(np.concatenate([at[differs], fresh]), homes)
+        touched = np.union1d(left, placed)
+        self._settle(touched)
+        return touched
+
+    def _place(self, which: IntArray, homes: Mapping[int, int]) -> IntArray:
+        """Write the annotations at the positions `which` into rows; return the rows."""
+        said = self.annotations
+        ids, boxes = said.ids[which], said.boxes[which]
+        rows = np.full(len(ids), -1, np.int64)
+        if homes or self._row_of:
+            rows[:] = [self._home(i, box, homes) for i, box in zip(ids.tolist(), boxes, strict=True)]
+        homeless = rows < 0
+        rows[homeless] = self.rows.append(int(homeless.sum()), box=boxes[homeless])
+        self.index.add(centres_of(boxes[homeless]))
+        r = self.rows
+        r["annotation"][rows] = ids
+        r["label"][rows] = said.labels[which]
+        r["score"][rows] = said.scores[which]
+        r["class_score"][rows] = np.nan
+        r["state"][rows] = said.states[which]
+        r["told"][rows] = said.detected_labels[which]
+        self._row_of.update(zip(ids.tolist(), rows.tolist(), strict=True))
+        self._longest_reach = max(self._longest_reach, float(_reaches(boxes).max(initial=0.0)))
+        return rows
+
+    def _home(self, annotation: int, box: FloatArray, homes: Mapping[int, int]) -> int:
+        row = homes.get(annotation, self._row_of.get(annotation, -1))
+        free = row >= 0 and self.rows["annotation"][row] < 0
+        return row if free and np.array_equal(self.rows["box"][row], box) else -1
+
+    def _withdraw(self, rows: IntArray) -> None:
+        self.rows["annotation"][rows] = -1
+        self.rows["told"][rows] = -1
+        self.rows["partner"][rows] = -1
+
+    # --------------------------------------------------------------------------------------------- the model
+
+    def take(self, scanned: Iterable[Scanned]) -> None:
+        """Take in tiles that the newest run has scanned and written to the case: their cells replace what was there.
+
+        Cells that the reviewer has spoken of stay as they are. Raises CaseError.
+        """
+        steps = list(scanned)
+        if not steps:
+            return
+        if any(step.tile.size != self._tile_size for step in steps):
+            self._change_grid()
+            return
+        new = self._append_found(
+            Cells.concatenate([step.cells for step in steps]), self._number(self._case.runs()[-1].model_id)
+        )
+        replaced = [_NONE]
+        start = 0
+        for step in steps:
+            place, rows = (step.tile.x, step.tile.y), new[start : start + len(step.cells)]
+            start += len(rows)
+            replaced.append(self._tiles.get(place, _NONE))
+            self._tiles[place] = rows
+        old = np.concatenate(replaced)
+        self.rows["found"][old] = False
+        touched = np.concatenate([old, new])
+        self._show(touched)
+        self._settle(self._annotated_about(touched))
+
+    def _change_grid(self) -> None:
+        """Show what was found on the grid of the newest run instead of what is shown; it may have been used before."""
+        detections = self._case.detections()
+        self.rows["found"][:] = False
+        found = self._append_all_found(detections)
+        annotated = np.flatnonzero(self.rows["annotation"] >= 0)
+        self._match(found, annotated[np.argsort(self.rows["annotation"][annotated])])
+        self._show(np.arange(len(self.rows)))
+
+    def _append_all_found(self, detections: Detections) -> IntArray:
+        runs, run_of = np.unique(detections.runs, return_inverse=True)
+        models = np.array([self._number(detections.model_ids[run]) for run in runs.tolist()], np.int16)
+        found = self._append_found(detections.cells, models[run_of] if len(runs) else 0)
+        self._tile_size = detections.tile_size
+        ends = np.cumsum(detections.counts)
+        self._tiles: dict[tuple[int, int], IntArray] = {
+            (x, y): found[end - n : end]
+            for (x, y), n, end in zip(detections.tiles.tolist(), detections.counts.tolist(), ends.tolist(), strict=True)
+        }
+        return found
+
+    def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
+        self.index.add(cells.centres)
+        return self.rows.append(
+            len(cells),
+            box=cells.boxes,
+            found=True,
+            found_label=cells.labels,
+            found_score=cells.scores,
+            found_class_score=cells.class_scores,
+            model=model,
+        )
+
+    def _number(self, model_id: str) -> int:
+        if model_id not in self._models:
+            self._models.append(model_id)
+        return self._models.index(model_id)
+
+    # --------------------------------------------------------------------------------- how they belong together
+
+    def _settle(self, touched: IntArray) -> None:
+        """Match anew what the annotations in the rows `touched` (those taken back too) may have a part in.
+
+        Of two annotations that reach one detection each bears on the other's match, so the chain of those is followed
+        to its end; it is short.
+        """
+        r = self.rows
+        frontier, said, found = touched, set(touched.tolist()), set[int]()
+        while len(frontier):
+            near = {i for row in frontier.tolist() for i in self._reached_from(row)} - found
+            found |= near
+            reaching = self._reaching(np.fromiter(near, np.int64, len(near)))
+            frontier = np.array([i for i in reaching if i not in said], np.int64)
+            said.update(frontier.tolist())
+        rows = np.fromiter(said, np.int64, len(said))
+        annotated = rows[r["annotation"][rows] >= 0]
+        detected = np.fromiter(sorted(found), np.int64, len(found))
+        self._match(detected, annotated[np.argsort(r["annotation"][annotated])])
+        self._show(np.concatenate([rows, detected]))
+
+    def _reached_from(self, row: int) -> list[int]:
+        box = self.rows["box"][row : row + 1]
+        ((x, y),), (reach,) = centres_of(box).tolist(), _reaches(box).tolist()
+        near = self.index.within(x - reach, y - reach, x + reach, y + reach)
+        near = near[self.rows["found"][near]]
+        distances = np.hypot(*(self.index.points[near] - centres_of(box)).T)
+        reached: list[int] = near[distances <= reach].tolist()
+        return reached
+
+    def _reaching(self, detected: IntArray) -> list[int]:
+        """Return the rows of the annotations within whose reach any of the rows `detected` lies."""
+        about = self._annotated_about(detected)
+        points, boxes = self.index.points[detected], self.rows["box"][about]
+        return [
+            row
+            for row, centre, reach in zip(about.tolist(), centres_of(boxes), _reaches(boxes), strict=True)
+            if (np.hypot(*(points - centre).T) <= reach).any()
+        ]
+
+    def _annotated_about(self, rows: IntArray) -> IntArray:
+        """Return the rows of all annotations that may reach any of `rows`."""
+        if not len(rows) or not len(self.annotations):
+            return _NONE
+        points = self.index.points[rows]
+        (x1, y1), (x2, y2) = points.min(axis=0) - self._longest_reach, points.max(axis=0) + self._longest_reach
+        near = self.index.within(x1, y1, x2, y2)
+        annotated: IntArray = near[self.rows["annotation"][near] >= 0]
+        return annotated
+
+    def _match(self, detected: IntArray, annotated: IntArray) -> None:
+        """Match the detections in the rows `detected` to the annotations in `annotated`, which are in order of id."""
+        r = self.rows
+        matched = match(r["box"][detected], r["box"][annotated])
+        r["covered"][detected] = matched.covered
+        partnered = matched.partners >= 0
+        r["partner"][annotated] = -1
+        r["partner"][annotated[partnered]] = detected[matched.partners[partnered]]
+
+    def _show(self, rows: IntArray) -> None:
+        """Bring what `rows` show up to date with what was found and said."""
+        r = self.rows
+        said = r["annotation"][rows] >= 0
+        spoken_of, other = rows[said], rows[~said]
+        given = r["found_label"][other]
+        held = (other == self._held) & (given >= 0)
+        present = (r["found"][other] | held) & ~r["covered"][other]
+        r["state"][other] = np.where(present, 0, GONE)
+        r["score"][other] = np.where(present, r["found_score"][other], GONE)
+        r["class_score"][other] = r["found_class_score"][other]
+        r["label"][other] = np.where(given >= 0, given, r["label"][other])
+        r["disagrees"][other] = False
+        # a detection that says neither what the reviewer said nor what the reviewer has already heard
+        partner = r["partner"][spoken_of]
+        opinion = np.where(partner >= 0, r["found_label"][partner], r["label"][spoken_of])
+        r["disagrees"][spoken_of] = (opinion != r["label"][spoken_of]) & (opinion != r["told"][spoken_of])
+
+
+def _reaches(boxes: FloatArray) -> FloatArray:
+    """Return how far from its centre each annotation takes detections for its own; see :func:`casefile.match`."""
+    reaches: FloatArray = ((boxes[:, 2:] - boxes[:, :2]).mean(axis=1) / 2).astype(np.float32)
+    return reaches
+
+
+def _same(a: Annotations, i: IntArray, b: Annotations, j: IntArray) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (
+        (a.boxes[i] == b.boxes[j]).all(axis=1)
+        & (a.labels[i] == b.labels[j])
+        & (a.states[i] == b.states[j])
+        & (a.detected_labels[i] == b.detected_labels[j])
+        & ((a.scores[i] == b.scores[j]) | (np.isnan(a.scores[i]) & np.isnan(b.scores[j])))
+    )
+    return same
