@@ -261,7 +261,7 @@ def _demo(options: argparse.Namespace) -> Answer | None:
         from .slides import sample_slide
         from .ui.app import launch
 
-        launch(sample_slide())
+        launch(sample_slide(), detect=True)
         return None
     from .ui.sitting import run_on_virtual_display
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..casefile import Case, RunState
 from ..cells import Cells, iou_with
 from ..errors import CervcellError
-from ..models import Model, decode, to_input
+from ..models import OVERLAP, Model, decode, to_input
 from ..slides import Foreground, Slide, SlideError
 from .tiles import CORE, HALO, Rectangle, Tile, TileGrid, plan
 
@@ -25,7 +25,6 @@ __all__ = ["LOWEST_SCORE", "DetectionError", "Progress", "Scan", "pick_device"]
 LOWEST_SCORE = 0.1
 """Detections below this are not kept: too many to be worth asking about."""
 
-_OVERLAP = 0.4
 _MARGIN = (
     12.0  # a tile also reports cells centred this far (network px) outside its core, lest two tiles each leave one
 )
@@ -195,7 +194,7 @@ class Scan:
         network = self.model.network.to(self.device)
         with torch.inference_mode(), torch.autocast("cuda", enabled=self.device == "cuda"):
             dense = network(to_input(pixels[None]).to(self.device))
-        return decode(dense, LOWEST_SCORE, _OVERLAP)[0].moved(-HALO, -HALO)
+        return decode(dense, LOWEST_SCORE)[0].moved(-HALO, -HALO)
 
     def _merged(self, tile: Tile, cells: Cells) -> Cells:
         """Return the tile's own new cells in level-0 px: each cell on a border is reported by one tile only."""
@@ -214,7 +213,7 @@ class Scan:
         others = Cells.concatenate(around).boxes
         if not len(others) or not len(own):
             return own
-        new = np.array([iou_with(box, others).max() <= _OVERLAP for box in own.boxes])
+        new = np.array([iou_with(box, others).max() <= OVERLAP for box in own.boxes])
         return own[new]
 
 

@@ -36,8 +36,9 @@ class Objective:
     Attributes
     ----------
     prior : float32 (C,)
-        Shares of the classes in the training data; the class logits are trained as ``logits + strength * ln prior``
-        (balanced softmax), so that what they say at inference does not lean to the frequent classes.
+        Shares of the classes in what is drawn for training, kept up to date batch by batch. The class logits are
+        trained as ``logits + ln prior`` (balanced softmax), so that what they say at inference does not lean to the
+        frequent classes.
     a_pos, a_neg : float
         Grad-Libra's two dials.
     rejected_weight : float
@@ -46,7 +47,6 @@ class Objective:
 
     prior: Tensor
     generator: torch.Generator
-    strength: float = 1.0
     a_pos: float = 0.6
     a_neg: float = 0.8
     rejected_weight: float = 2.0
@@ -76,8 +76,11 @@ class Objective:
         image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
         naming = sides = torch.zeros(())
         if len(image):
-            logits = dense.classes.float()[image, :, row, col] + self.strength * self.prior.log()
-            naming = F.cross_entropy(logits, target.label[image, row, col], label_smoothing=0.1)
+            label = target.label[image, row, col]
+            shares = torch.bincount(label, minlength=len(self.prior)) / len(label)
+            self.prior = torch.lerp(self.prior, shares, 0.01)
+            logits = dense.classes.float()[image, :, row, col] + self.prior.log()
+            naming = F.cross_entropy(logits, label, label_smoothing=0.1)
             predicted = _as_boxes(dense.sides.float()[image, :, row, col])
             sides = generalized_box_iou_loss(predicted, _as_boxes(target.sides[image, :, row, col]), reduction="mean")
         total = known + unknown + naming + sides

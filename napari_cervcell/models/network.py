@@ -14,10 +14,13 @@ from .backbones import EfficientNetLite0
 from .heads import Dense, FCOSHead
 from .necks import TopDownNeck
 
-__all__ = ["DEFAULT_CONFIG", "STRIDE", "Network", "build", "decode", "to_input"]
+__all__ = ["DEFAULT_CONFIG", "OVERLAP", "STRIDE", "Network", "build", "decode", "to_input"]
 
 STRIDE = 4
 """Distance between neighbouring locations of the output grid, px of the network's input."""
+
+OVERLAP = 0.5
+"""Of two boxes with a greater intersection over union only one is a cell: crowded nuclei overlap less than that."""
 
 DEFAULT_CONFIG: dict[str, Any] = {
     "backbone": "efficientnet-lite0",
@@ -65,7 +68,7 @@ def to_input(rgb: NDArray[np.uint8] | Tensor) -> Tensor:
     return ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
 
 
-def decode(dense: Dense, threshold: float = 0.05, iou: float = 0.5) -> list[Cells]:
+def decode(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[Cells]:
     """Turn dense predictions into cells, one `Cells` an image, boxes in px of the network's input.
 
     A cell is a location that is the highest of its 3 x 3 neighbourhood with a probability of at least `threshold`;

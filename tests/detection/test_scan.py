@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+import torch
 
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
 from napari_cervcell.detection import DetectionError, Progress, Scan, pick_device
-from napari_cervcell.models import Model
+from napari_cervcell.models import OVERLAP, Model, decode, to_input
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
 # four tiles around a corner of the grid: every kind of border between them
@@ -34,16 +36,12 @@ def test_a_scan_reports_every_tile_and_counts_up(steps: list[Progress]) -> None:
 def test_a_cell_on_a_border_is_reported_once(steps: list[Progress]) -> None:
     cells = Cells.concatenate([s.cells for s in steps])
     for i, box in enumerate(cells.boxes):
-        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= 0.4).all()
+        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= OVERLAP).all()
 
 
 def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipped_model: Model) -> None:
     """What a model sees that looks at the border from its middle, the tiles see too."""
     size = steps[0].tile.size
-    import torch
-
-    from napari_cervcell.models import decode, to_input
-
     corner = 1.5 * size  # a square whose middle is the point where the four tiles meet
     image = sample.read_scaled(corner, corner, size, size, size / 512)
     with torch.inference_mode():
@@ -90,7 +88,7 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(sample: Slide, shipped_m
         whole = case.detections().cells
         assert len(whole) == half + rest[-1].found
         for i, box in enumerate(whole.boxes):
-            assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= 0.4).all()
+            assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= OVERLAP).all()
 
 
 def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:
@@ -100,8 +98,6 @@ def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:
 
 
 def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) -> None:
-    import tifffile
-
     path = tmp_path / "no scale.tiff"
     tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
     with open_slide(path) as slide, pytest.raises(DetectionError, match=r"no scale\.tiff.*µm per pixel"):
@@ -110,16 +106,19 @@ def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) 
 
 def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model: Model) -> None:
     """The slide goes on where some of its pixels are lost."""
+    with tifffile.TiffFile(sample_slide()) as tiff:
+        half = next(p for p in tiff.pages if p.imagewidth == 5632)  # what a model at 0.5 µm per px reads
+        across = -(-half.imagewidth // 256)
+        offset = half.dataoffsets[4 * across + 4]  # level-0 (2048, 2048) to (2560, 2560)
+        size = half.databytecounts[4 * across + 4]
     data = bytearray(sample_slide().read_bytes())
-    middle = len(data) // 3
-    data[middle : middle + 200_000] = b"\x00" * 200_000
+    data[offset : offset + size] = b"\x00" * size
     path = tmp_path / "damaged.tiff"
     path.write_bytes(bytes(data))
     with open_slide(path) as slide:
-        last = list(Scan(slide, shipped_model).run())[-1]
+        last = list(Scan(slide, shipped_model, region=REGION).run())[-1]
     assert last.done == last.total
-    assert last.unreadable > 0
-    assert last.found > 0
+    assert last.unreadable == 4  # all four see it, in their core or in their halo
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -1,0 +1,139 @@
+"""The objective as a whole: known is taught, unknown is not turned into negative, nothing ends in NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cervcell.learning.crops import Crops, CropSampler
+from napari_cervcell.learning.fields import Field
+from napari_cervcell.learning.fitting import FitSettings, Step, fit
+from napari_cervcell.learning.losses import grad_libra
+from napari_cervcell.learning.objective import Objective
+from napari_cervcell.learning.targets import Targets, assign, collate
+from napari_cervcell.models import DEFAULT_CONFIG, STRIDE, Network, build
+from napari_cervcell.models.heads import Dense
+
+NONE = np.zeros((0, 4), np.float32)
+SIZE = 96
+WHOLE = np.array([[0, 0, SIZE, SIZE]], np.float32)
+CELL = np.array([[34, 34, 64, 64]], np.float32)
+
+
+def objective() -> Objective:
+    return Objective(torch.full((6,), 1 / 6), torch.Generator().manual_seed(0))
+
+
+def targets(cells: np.ndarray = NONE, rejected: np.ndarray = NONE, checked: np.ndarray = NONE) -> Targets:
+    labels = np.full(len(cells), 2, np.int16)
+    return collate([assign((SIZE, SIZE), cells, labels, rejected, checked, WHOLE[0], NONE)])
+
+
+def dense(logit: float) -> Dense:
+    side = SIZE // STRIDE
+    return Dense(
+        torch.full((1, side, side), logit, requires_grad=True),
+        torch.zeros(1, 6, side, side, requires_grad=True),
+        torch.full((1, 4, side, side), 15.0, requires_grad=True),
+    )
+
+
+@pytest.mark.parametrize("logit", [0.1, 2.0, 6.0])
+def test_a_likely_cell_that_nobody_looked_at_is_never_pushed_down(logit: float) -> None:
+    said = dense(logit)
+    objective()(said, targets(CELL), progress=1.0).total.backward()
+    unknown = targets(CELL).unknown
+    assert said.cell.grad is not None
+    assert (said.cell.grad[unknown] == 0).all()
+
+
+def test_unlikely_unknowns_are_gently_background_once_the_schedule_has_come() -> None:
+    pushes = []
+    for progress in (0.0, 1.0):
+        said = dense(-1.0)
+        objective()(said, targets(), progress).total.backward()
+        assert said.cell.grad is not None
+        pushes.append(float(said.cell.grad.sum()))
+    known = dense(-1.0)
+    objective()(known, targets(checked=WHOLE), 1.0).total.backward()
+    assert pushes[0] == pytest.approx(0, abs=1e-3)
+    assert pushes[1] > 0
+
+
+def test_what_is_checked_takes_grad_libra_whatever_the_schedule() -> None:
+    said, known = dense(1.0), targets(CELL, checked=WHOLE)
+    rule = objective()
+    expected = (
+        grad_libra(said.cell, known.cell, a_pos=rule.a_pos, a_neg=rule.a_neg)[known.known].sum() / known.cell.sum()
+    )
+    for progress in (0.0, 0.5, 1.0):
+        losses = objective()(said, known, progress)
+        assert losses.known == pytest.approx(float(expected), rel=1e-5)
+        assert losses.unknown == 0
+
+
+def test_a_rejection_is_pushed_down_from_the_first_step() -> None:
+    said, known = dense(2.0), targets(rejected=CELL)
+    objective()(said, known, 0.0).total.backward()
+    assert said.cell.grad is not None
+    assert (said.cell.grad[known.rejected] > 0).all()
+
+
+def test_a_confirmed_cell_is_pulled_up_and_named() -> None:
+    said, known = dense(-2.0), targets(CELL)
+    objective()(said, known, 0.0).total.backward()
+    at = known.cell == 1
+    assert said.cell.grad is not None
+    assert said.classes.grad is not None
+    assert (said.cell.grad[at] < 0).all()
+    row, column = (int(v[0]) for v in at[0].nonzero(as_tuple=True))
+    towards = said.classes.grad[0, :, row, column]
+    assert towards[2] < 0
+    assert (towards[[0, 1, 3, 4, 5]] > 0).all()
+
+
+def test_the_shares_of_classes_follow_what_is_drawn() -> None:
+    rule = objective()
+    for _ in range(300):
+        rule(dense(0.0), targets(CELL), 1.0)
+    assert rule.prior[2] > 0.9
+    assert float(rule.prior.sum()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("what", ["nothing known", "one cell", "only rejections"])
+def test_little_knowledge_gives_a_finite_model(what: str) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
+    cells = CELL if what == "one cell" else NONE
+    rejected = CELL if what == "only rejections" else NONE
+    field = Field("f", rgb, 0.5, cells, np.zeros(len(cells), np.int16), rejected)
+    sampler = CropSampler([field], Crops(64, 0.5), np.random.default_rng(0))
+    network = fit(build(DEFAULT_CONFIG), sampler, objective(), FitSettings(steps=3, batch=2))
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_a_loss_that_is_no_number_ends_the_fit() -> None:
+    field = Field("f", np.zeros((128, 128, 3), np.uint8), 0.5, CELL, np.zeros(1, np.int16))
+    network = build(DEFAULT_CONFIG)
+    with torch.no_grad():
+        network.head.cell.weight.fill_(float("nan"))
+    sampler = CropSampler([field], Crops(64, 0.5), np.random.default_rng(0))
+    with pytest.raises(FloatingPointError):
+        fit(network, sampler, objective(), FitSettings(steps=2, batch=2))
+
+
+def test_a_fit_is_the_same_with_the_same_seeds() -> None:
+    def once() -> list[float]:
+        torch.manual_seed(0)
+        rgb = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
+        field = Field("f", rgb, 0.5, CELL, np.zeros(1, np.int16))
+        sampler = CropSampler([field], Crops(64, 0.5), np.random.default_rng(1))
+        losses: list[float] = []
+
+        def note(step: Step, _: Network) -> None:
+            losses.append(float(step.losses.total.detach()))
+
+        fit(build(DEFAULT_CONFIG), sampler, objective(), FitSettings(steps=3, batch=2), note)
+        return losses
+
+    assert once() == once()
