@@ -21,8 +21,8 @@ from napari_cervcell.learning.fields import FIELD_MPP
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "napari_cervcell" / "learning" / "replay"
-MPP = 0.5
-COUNT = 40
+MPP = 0.4
+COUNT = 36
 
 README = """# Earlier fields, replayed in every round
 

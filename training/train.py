@@ -82,10 +82,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--final", action="store_true", help="learn from train and val")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=320)
-    parser.add_argument("--mpp", type=float, default=0.5)
+    parser.add_argument("--mpp", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 

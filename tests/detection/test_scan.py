@@ -12,17 +12,23 @@ import torch
 
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
-from napari_cervcell.detection import DetectionError, Progress, Scan, pick_device
+from napari_cervcell.detection import DetectionError, Progress, Scan, TileGrid, pick_device
 from napari_cervcell.models import OVERLAP, Model, decode, to_input
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
-# four tiles around a corner of the grid: every kind of border between them
-REGION = (1500.0, 1500.0, 2600.0, 2600.0)
+Region = tuple[float, float, float, float]
 
 
 @pytest.fixture(scope="module")
-def steps(sample: Slide, shipped_model: Model) -> list[Progress]:
-    return list(Scan(sample, shipped_model, region=REGION).run())
+def region(sample: Slide, shipped_model: Model) -> Region:
+    """A part of four tiles around a corner of the grid: every kind of border lies between them."""
+    size = TileGrid.of(sample.width, sample.height, sample.mpp or 0, shipped_model.mpp).size
+    return (1.9 * size, 1.9 * size, 2.1 * size, 2.1 * size)
+
+
+@pytest.fixture(scope="module")
+def steps(sample: Slide, shipped_model: Model, region: Region) -> list[Progress]:
+    return list(Scan(sample, shipped_model, region=region).run())
 
 
 def test_a_scan_reports_every_tile_and_counts_up(steps: list[Progress]) -> None:
@@ -53,8 +59,10 @@ def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipp
         assert index.nearest(x, y, 24) is not None
 
 
-def test_a_scan_is_the_same_every_time(steps: list[Progress], sample: Slide, shipped_model: Model) -> None:
-    again = Cells.concatenate([s.cells for s in Scan(sample, shipped_model, region=REGION).run()])
+def test_a_scan_is_the_same_every_time(
+    steps: list[Progress], sample: Slide, shipped_model: Model, region: Region
+) -> None:
+    again = Cells.concatenate([s.cells for s in Scan(sample, shipped_model, region=region).run()])
     before = Cells.concatenate([s.cells for s in steps])
     np.testing.assert_array_equal(again.boxes, before.boxes)
     np.testing.assert_array_equal(again.scores, before.scores)
@@ -72,10 +80,12 @@ def test_the_cells_lie_where_the_cytologists_saw_them(steps: list[Progress], sam
     assert np.mean(found) > 0.75
 
 
-def test_a_scan_lands_in_the_case_and_is_not_done_twice(sample: Slide, shipped_model: Model, tmp_path: Path) -> None:
+def test_a_scan_lands_in_the_case_and_is_not_done_twice(
+    sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+) -> None:
     with open_case(tmp_path / "a.cervcell", sample) as case:
         stop = threading.Event()
-        scan = Scan(sample, shipped_model, region=REGION, case=case)
+        scan = Scan(sample, shipped_model, region=region, case=case)
         for step in scan.run(stop):
             if step.done == 2:
                 stop.set()
@@ -83,7 +93,7 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(sample: Slide, shipped_m
         half = len(case.detections().cells)
         assert half == step.found
     with Case.open(tmp_path / "a.cervcell") as case:
-        rest = list(Scan(sample, shipped_model, region=REGION, case=case).run())
+        rest = list(Scan(sample, shipped_model, region=region, case=case).run())
         assert [s.done for s in rest] == [3, 4]
         whole = case.detections().cells
         assert len(whole) == half + rest[-1].found
@@ -104,19 +114,20 @@ def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) 
         Scan(slide, shipped_model)
 
 
-def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model: Model) -> None:
+def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model: Model, region: Region) -> None:
     """The slide goes on where some of its pixels are lost."""
-    with tifffile.TiffFile(sample_slide()) as tiff:
-        half = next(p for p in tiff.pages if p.imagewidth == 5632)  # what a model at 0.5 µm per px reads
-        across = -(-half.imagewidth // 256)
-        offset = half.dataoffsets[4 * across + 4]  # level-0 (2048, 2048) to (2560, 2560)
-        size = half.databytecounts[4 * across + 4]
     data = bytearray(sample_slide().read_bytes())
-    data[offset : offset + size] = b"\x00" * size
+    middle = (region[0] + region[2]) / 2  # where four tiles meet, in x as in y
+    with tifffile.TiffFile(sample_slide()) as tiff:
+        for page, downsample in zip(tiff.pages[:2], (1, 2), strict=True):
+            index = int(middle / downsample) // 256
+            number = index * -(-page.imagewidth // 256) + index
+            offset, size = page.dataoffsets[number], page.databytecounts[number]
+            data[offset : offset + size] = b"\x00" * size
     path = tmp_path / "damaged.tiff"
     path.write_bytes(bytes(data))
     with open_slide(path) as slide:
-        last = list(Scan(slide, shipped_model, region=REGION).run())[-1]
+        last = list(Scan(slide, shipped_model, region=region).run())[-1]
     assert last.done == last.total
     assert last.unreadable == 4  # all four see it, in their core or in their halo
 
