@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..casefile import Case, RunState
 from ..cells import Cells, iou_with
 from ..errors import CervcellError
-from ..models import OVERLAP, Model, decode, to_input
+from ..models import OVERLAP, Model, decode, predict, to_input
 from ..slides import Foreground, Slide, SlideError
 from .tiles import CORE, HALO, Rectangle, Tile, TileGrid, plan
 
@@ -193,7 +193,7 @@ class Scan:
             torch.set_num_threads(self._threads)
         network = self.model.network.to(self.device)
         with torch.inference_mode(), torch.autocast("cuda", enabled=self.device == "cuda"):
-            dense = network(to_input(pixels[None]).to(self.device))
+            dense = predict(network, to_input(pixels[None]).to(self.device))
         return decode(dense, LOWEST_SCORE)[0].moved(-HALO, -HALO)
 
     def _merged(self, tile: Tile, cells: Cells) -> Cells:

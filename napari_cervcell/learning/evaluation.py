@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cells import Cells, centres_of
-from ..models import Model, decode, to_input
+from ..models import Model, decode, predict, to_input
 from .fields import Field
 
 __all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_field", "score_cells"]
@@ -31,7 +31,7 @@ def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cel
     small = np.asarray(Image.fromarray(field.rgb).resize(size, Image.Resampling.BILINEAR))
     padded = _padded(small)
     with torch.inference_mode():
-        dense = model.network(to_input(padded[None]))
+        dense = predict(model.network, to_input(padded[None]))
     cells = decode(dense, threshold)[0]
     scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
     found = Cells(cells.boxes * scale, cells.labels, cells.scores, cells.class_scores)

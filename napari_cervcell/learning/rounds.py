@@ -18,7 +18,7 @@ from torch import Tensor
 from ..casefile import Annotations, Case, State
 from ..cells import centres_of
 from ..errors import CervcellError
-from ..models import Model, Network, load_model, model_from_bytes, to_input
+from ..models import Model, Network, load_model, model_from_bytes, predict, to_input
 from ..slides import Slide
 from ..taxonomy import Taxonomy
 from .crops import Crops, CropSampler
@@ -166,7 +166,7 @@ def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.fl
         whole = side * downsample
         rgb = slide.read_scaled(x - whole / 2, y - whole / 2, whole, whole, downsample)
         with torch.inference_mode():
-            dense = model.network(to_input(rgb[None]))
+            dense = predict(model.network, to_input(rgb[None]))
         middle = slice(dense.cell.shape[1] // 2 - 1, dense.cell.shape[1] // 2 + 1)
         cell = torch.sigmoid(dense.cell[0, middle, middle]).flatten()
         names = torch.softmax(dense.classes[0, :, middle, middle].reshape(taxonomy_size, -1), 0)

@@ -13,7 +13,7 @@ import torch
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
 from napari_cervcell.detection import DetectionError, Progress, Scan, TileGrid, pick_device
-from napari_cervcell.models import OVERLAP, Model, decode, to_input
+from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
 Region = tuple[float, float, float, float]
@@ -51,7 +51,7 @@ def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipp
     corner = 1.5 * size  # a square whose middle is the point where the four tiles meet
     image = sample.read_scaled(corner, corner, size, size, size / 512)
     with torch.inference_mode():
-        found = decode(shipped_model.network(to_input(image[None])), 0.6)[0].moved(corner, corner, size / 512)
+        found = decode(predict(shipped_model.network, to_input(image[None])), 0.6)[0].moved(corner, corner, size / 512)
     middle = np.abs(found.centres - 2 * size).min(1) < 60
     index = GridIndex(Cells.concatenate([s.cells for s in steps]).centres)
     assert middle.sum() > 0

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cervcell.models import DEFAULT_CONFIG, STRIDE, Model, build, decode, to_input
+from napari_cervcell.models import DEFAULT_CONFIG, STRIDE, Model, build, decode, predict, to_input
 from napari_cervcell.models.heads import Dense
+from napari_cervcell.slides import Slide
 
 
 def dense_of(h: int, w: int, cells: dict[tuple[int, int], tuple[float, int]]) -> Dense:
@@ -61,15 +62,25 @@ def test_unknown_parts_are_refused() -> None:
         build({**DEFAULT_CONFIG, "backbone": "resnet"})
 
 
-def test_the_model_sees_the_cells_of_a_field_turned_around(shipped_model: Model, sample: object) -> None:
-    """A cell stays a cell when the field is turned: most are found again within a stride."""
-    image = sample.read_scaled(2000, 2000, 1280, 1280, 2.0)  # type: ignore[attr-defined]
+def test_upside_down_the_same_cells_are_found_upside_down() -> None:
+    network = build(DEFAULT_CONFIG).eval()
+    image = to_input(np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3), np.uint8))
+    with torch.inference_mode():
+        upright, turned = predict(network, image), predict(network, image.flip(-2, -1))
+    torch.testing.assert_close(turned.cell.flip(-2, -1), upright.cell)
+    torch.testing.assert_close(turned.classes.flip(-2, -1), upright.classes)
+    torch.testing.assert_close(turned.sides[:, [2, 3, 0, 1]].flip(-2, -1), upright.sides)
+
+
+def test_the_model_sees_the_cells_of_a_field_turned_a_quarter(shipped_model: Model, sample: Slide) -> None:
+    """A cell stays a cell when the field is turned: most are found again within two strides."""
+    image = sample.read_scaled(2000, 2000, 1280, 1280, 2.0)
     found = []
-    for turn in range(2):
+    for turns in range(2):
         with torch.inference_mode():
-            dense = shipped_model.network(to_input(np.ascontiguousarray(np.rot90(image, 2 * turn))[None]))
-        cells = decode(dense, 0.5)[0]
-        found.append(cells.centres if not turn else 640 - cells.centres)
+            dense = predict(shipped_model.network, to_input(np.ascontiguousarray(np.rot90(image, turns))[None]))
+        found.append(decode(dense, 0.5)[0].centres)
+    back = np.stack([640 - found[1][:, 1], found[1][:, 0]], 1)
     assert len(found[0]) > 5
-    near = [np.hypot(*(found[1] - c).T).min() <= STRIDE for c in found[0]]
-    assert np.mean(near) > 0.8
+    near = [np.hypot(*(back - c).T).min() <= 2 * STRIDE for c in found[0]]
+    assert np.mean(near) > 0.75
