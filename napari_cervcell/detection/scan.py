@@ -48,8 +48,10 @@ class Progress:
     found : int
         Cells so far in this scan.
     seconds, tiles_per_second, seconds_left : float
+    readable : bool
+        Whether the tile's pixels could be read; one that could not is skipped, and what was known of it stands.
     unreadable : int
-        Tiles so far whose pixels could not be read; they were skipped.
+        How many could not, so far.
     """
 
     cells: Cells
@@ -60,6 +62,7 @@ class Progress:
     seconds: float
     tiles_per_second: float
     seconds_left: float
+    readable: bool
     unreadable: int
 
 
@@ -159,7 +162,7 @@ class Scan:
             seconds = time.monotonic() - start
             rate = (done - before) / max(seconds, 1e-6)
             left = (self.total - done) / rate
-            yield Progress(cells, tile, done, self.total, found, seconds, rate, left, unreadable)
+            yield Progress(cells, tile, done, self.total, found, seconds, rate, left, pixels is not None, unreadable)
 
     def _read(self, tile: Tile) -> NDArray[np.uint8] | None:
         rim = HALO * self.grid.downsample

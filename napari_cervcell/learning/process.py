@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..casefile import Case
+from ..casefile import Case, RoundState
 from ..errors import CervcellError
 
 __all__ = ["TrainingProcess"]
@@ -37,7 +37,6 @@ class TrainingProcess:
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None
         self._cancelled = False
-        self._last_words: list[str] = []
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -82,33 +81,35 @@ class TrainingProcess:
                 return
 
     def _listen(self) -> None:
-        process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        stderr = process.stderr
-        reader = threading.Thread(target=lambda: self._last_words.extend(stderr), daemon=True)
-        reader.start()
+        """Hand on what the process says until it ends, then say how, if it could not."""
+        assert self._process is not None
+        last_words: list[str] = []
         ended, number = False, None
-        for line in process.stdout:
-            try:
-                message: dict[str, Any] = json.loads(line)
-            except ValueError:
-                continue  # a library's own chatter
-            number = message.get("round", number)
-            ended = ended or message["kind"] in _LAST
-            self._messages.put(message)
-        code = process.wait()
-        reader.join(1)
+        with self._process as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            reader = threading.Thread(target=last_words.extend, args=(process.stderr,), daemon=True)
+            reader.start()
+            for line in process.stdout:
+                try:
+                    message: dict[str, Any] = json.loads(line)
+                except ValueError:
+                    continue  # a library's own chatter
+                number = message.get("round", number)
+                ended = ended or message["kind"] in _LAST
+                self._messages.put(message)
+            reader.join()
         if ended:
             return
+        state: RoundState
         if self._cancelled:
-            kind, text = "cancelled", "The round was cancelled."
+            state, text = "cancelled", "The round was cancelled."
         else:
-            words = self._last_words[-1].strip() if self._last_words else "it left no message"
-            reason = "it was killed, perhaps for want of memory" if code < 0 else words
-            kind, text = "failed", f"The round on {self._case_path} ended early: {reason}. Nothing is lost; try again."
-        if number is not None:  # the process could not say so itself
+            reason = last_words[-1].strip() if last_words else "it left no message"
+            if process.returncode < 0:
+                reason = "it was killed, perhaps for want of memory"
+            state, text = "failed", f"The round on {self._case_path} ended early: {reason}. Nothing is lost; try again."
+        if number is not None:
             with suppress(CervcellError), Case.open(self._case_path) as case:
-                case.finish_round(number, "cancelled" if self._cancelled else "failed", message=text)
-        self._messages.put({"kind": kind, "round": number, "message": text})
+                case.finish_round(number, state, message=text)
+        self._messages.put({"kind": state, "round": number, "message": text})

@@ -1,0 +1,64 @@
+"""napari with a slide and the Review widget: what ``cervcell review`` and ``cervcell demo`` open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from ..slides import open_slide
+from .widget import ReviewWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["dock", "launch"]
+
+PLUGIN = "napari-cervcell"
+
+
+def dock(viewer: napari.viewer.Viewer) -> ReviewWidget:
+    """Return the Review widget of `viewer`, docked at its right if it was not there yet."""
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Review")
+    return widget
+
+
+def launch(
+    slide_path: str | Path,
+    case_path: str | Path | None = None,
+    show: bool = True,
+    block: bool = True,
+    *,
+    detect: bool = False,
+) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    """Open `slide_path` for review.
+
+    Parameters
+    ----------
+    slide_path : path
+    case_path : path, optional
+        The case file; by default the one beside the slide, or in the user's data folder.
+    show, block : bool
+        Show the window; stay until it is closed.
+    detect : bool
+        Look for cells at once, if nobody has done so in this case.
+
+    Raises
+    ------
+    CervcellError
+        Where the slide cannot be read; no window is left open.
+    """
+    open_slide(slide_path).close()  # a file that cannot be read is told of before any window opens
+    viewer = napari.Viewer(title="CervCell", show=show)
+    widget = dock(viewer)
+    widget.desk.next_case_path = None if case_path is None else Path(case_path)
+    QApplication.processEvents()  # the canvas gets its size before the slide is fitted into it
+    widget.open_slide(slide_path)
+    session = widget.desk.session
+    if detect and session is not None and not len(session.cells):
+        widget.detect_panel.begin()
+    if block:
+        napari.run()
+    return viewer, widget

@@ -1,0 +1,115 @@
+"""The Case panel: what was found and reviewed, who reviews, and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import Container, LineEdit
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from superqt import QElidingLabel
+
+from .parts import Button, text_on
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+__all__ = ["CasePanel"]
+
+_FORMATS = {"QuPath GeoJSON": ("geojson", ".geojson"), "COCO": ("coco", ".json"), "Table (CSV)": ("csv", ".csv")}
+
+
+class CasePanel(QWidget):
+    """Counts per class, the reviewer's name, export, and where the case file is."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._counts = QGridLayout()
+        self._counts.setVerticalSpacing(2)
+        self._counts.setColumnStretch(1, 1)
+        self._cells: list[tuple[QLabel, QLabel]] = []
+        self.reviewer = LineEdit(label="Reviewer", tooltip="Your name; it is noted with every verdict")
+        self.reviewer.native.editingFinished.connect(self._set_reviewer)
+        form = Container(widgets=[self.reviewer], labels=True)
+        form.margins = (0, 0, 0, 0)
+        self.format = QComboBox()
+        self.format.addItems(list(_FORMATS))
+        self.format.setToolTip("Format of the export")
+        self.export_button = Button("Export …", "Write all cells to a file for other programs.", "export")
+        self.export_button.clicked.connect(self._ask_and_export)
+        out = QHBoxLayout()
+        out.addWidget(self.format, 1)
+        out.addWidget(self.export_button, 1)
+        self.path = QElidingLabel()
+        self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._counts)
+        layout.addWidget(form.native)
+        layout.addLayout(out)
+        layout.addWidget(self.path)
+        desk.opened.connect(self._opened)
+
+    def _opened(self) -> None:
+        session, case = self._desk.session, self._desk.case
+        self.reviewer.value = case.reviewer
+        self.path.setText(f"Saved in {case.path}")
+        self.path.setToolTip(f"Every verdict is saved at once in {case.path}")
+        while (item := self._counts.takeAt(0)) is not None:
+            item.widget().deleteLater()
+        for column, (text, tip) in enumerate(
+            [
+                ("Detected", "Cells shown at the present threshold"),
+                ("Reviewed", "Of these, cells that a reviewer has accepted, corrected or added"),
+            ],
+            2,
+        ):
+            head = QLabel(text)
+            head.setToolTip(tip)
+            self._counts.addWidget(head, 0, column, Qt.AlignmentFlag.AlignRight)
+        self._cells = []
+        for row, cell_class in enumerate(session.taxonomy, 1):
+            chip = QLabel(cell_class.letter)
+            chip.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            chip.setFixedSize(20, 18)
+            chip.setStyleSheet(
+                f"background: {cell_class.color}; color: {text_on(cell_class.color)}; "
+                "font-weight: bold; border-radius: 3px;"
+            )
+            figures = QLabel(), QLabel()
+            self._counts.addWidget(chip, row, 0)
+            self._counts.addWidget(QLabel(cell_class.name), row, 1)
+            for column, figure in enumerate(figures, 2):
+                self._counts.addWidget(figure, row, column, Qt.AlignmentFlag.AlignRight)
+            self._cells.append(figures)
+        session.counts_changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Count again."""
+        if self._desk.session is not None:
+            for (detected, reviewed), count in zip(self._cells, self._desk.session.counts(), strict=True):
+                detected.setText(f"{count.detected:,}")
+                reviewed.setText(f"{count.reviewed:,}")
+
+    def _set_reviewer(self) -> None:
+        name = self.reviewer.value.strip()
+        if self._desk.case is not None and name:
+            self._desk.case.reviewer = name
+
+    def _ask_and_export(self) -> None:
+        _, suffix = _FORMATS[self.format.currentText()]
+        suggestion = self._desk.slide.path.with_suffix(suffix).name
+        path, _ = QFileDialog.getSaveFileName(self, "Export the cells", suggestion)
+        if path:
+            self.export(Path(path))
+
+    def export(self, path: Path) -> None:
+        """Write the cells to `path` in the chosen format."""
+        from ..casefile import export_case
+
+        with self._desk.guard():
+            export_case(self._desk.case, path, _FORMATS[self.format.currentText()][0])
+            self._desk.said.emit(f"Exported to {path}.")

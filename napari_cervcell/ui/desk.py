@@ -1,0 +1,232 @@
+"""What the panels share: the slide that is open, its session, and the work that is running on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from ..casefile import Case, open_case
+from ..errors import CervcellError
+from ..review import Session
+from ..slides import Slide
+from .places import case_path_for
+from .tasks import Detection, Training
+from .view import Rectangle, View
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+
+__all__ = ["Desk"]
+
+
+def _usual_threshold() -> float:
+    """Return the score from which the shipped model's detections are shown, read from its card: that needs no torch."""
+    card = Path(__file__).parents[1] / "models" / "cervcell-lite0.json"
+    try:
+        return float(json.loads(card.read_text(encoding="utf-8"))["threshold"])
+    except (OSError, ValueError, KeyError):
+        return 0.5
+
+
+class Desk(QObject):
+    """One reviewer's desk: at most one slide on it at a time.
+
+    Attributes
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari.layers.Image or None
+        The slide's layer.
+    view : View or None
+    session : Session or None
+        None while no slide is open, or one whose µm per pixel nobody has told yet.
+    detection, training
+        The running work.
+    """
+
+    opened = Signal()
+    """a session has begun"""
+    closing = Signal()
+    """the session is about to end"""
+    closed = Signal()
+    mpp_missing = Signal()
+    """a slide is there, but nobody knows its µm per pixel: ask, then call `set_mpp`"""
+    said = Signal(str)
+    """something the user should read, and that went well"""
+    failed = Signal(str)
+    """an error for the user, in words"""
+    models_changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.layer: Image | None = None
+        self.view: View | None = None
+        self.session: Session | None = None
+        self.next_case_path: Path | None = None
+        self.detection = Detection(self)
+        self.detection.found.connect(self._take_in)
+        self.detection.failed.connect(self.report)
+        self.training = Training(self)
+        self.training.finished.connect(self._after_training)
+        self._case: Case | None = None
+
+    # ------------------------------------------------------------------------------------------ slide and case
+
+    @property
+    def slide(self) -> Slide | None:
+        return None if self.layer is None else self.layer.metadata["slide"]
+
+    @property
+    def case(self) -> Case | None:
+        return self._case
+
+    def put(self, layer: Image) -> None:
+        """Take the slide of `layer` onto the desk, with its case file, instead of what was there."""
+        if layer is self.layer:
+            return
+        self.clear()
+        slide: Slide = layer.metadata["slide"]
+        path, self.next_case_path = self.next_case_path, None
+        with self.guard():
+            self._case = open_case(path or self._place(slide), slide)
+            self.layer = layer
+            self.view = View(self.viewer, layer)
+            if slide.mpp is None and self._case.mpp is not None:
+                self._scale(self._case.mpp)
+            if slide.mpp is None:
+                self.mpp_missing.emit()
+            else:
+                self._begin()
+
+    @staticmethod
+    def _place(slide: Slide) -> Path:
+        try:
+            return case_path_for(slide)
+        except OSError as error:
+            raise CervcellError(
+                f"There is no place for the case file of {slide.path.name}: {error}. "
+                "Copy the slide to a folder of yours."
+            ) from None
+
+    def set_mpp(self, mpp: float) -> None:
+        """Take the user's word for the slide's µm per pixel, and remember it in the case."""
+        with self.guard():
+            self._scale(mpp)
+            self._case.mpp = mpp
+            self._begin()
+
+    def _scale(self, mpp: float) -> None:
+        self.slide.mpp = mpp
+        self.layer.scale = (mpp, mpp)
+        self.layer.units = ("um", "um")
+        self.viewer.reset_view()
+
+    def _begin(self) -> None:
+        self.session = Session(self.slide, self._case, threshold=_usual_threshold())
+        self.opened.emit()
+
+    def clear(self) -> None:
+        """End the session: stop what is running and close the case. Everything is on disk already."""
+        if self.session is not None:
+            self.closing.emit()
+        self.detection.shut_down()
+        self.training.shut_down()
+        if self._case is not None:
+            self._case.close()
+        self._case = self.session = self.layer = self.view = None
+        self.closed.emit()
+
+    # -------------------------------------------------------------------------------------------------- errors
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Show a CervcellError to the user instead of raising it."""
+        try:
+            yield
+        except CervcellError as error:
+            self.failed.emit(str(error))
+
+    def do(self, act: Callable[..., Any], *args: Any) -> Any:
+        """Call `act`; the user is shown what went wrong, if it is of the kind that can be explained."""
+        with self.guard():
+            return act(*args)
+
+    def report(self, error: Exception) -> None:
+        """Show an error of a worker; one that is a mistake of ours is raised again, with its traceback."""
+        if not isinstance(error, CervcellError):
+            self.failed.emit(f"Detection stopped on an unexpected error: {error}. What was found so far is kept.")
+            raise error
+        self.failed.emit(str(error))
+
+    # ----------------------------------------------------------------------------------------------- detection
+
+    def models(self) -> list[tuple[str, int | None]]:
+        """Return what can detect: (name, round id, None for the shipped model), the model in use first."""
+        made = [(f"Round {r.id} ({r.state})", r.id) for r in self._case.rounds() if r.has_model] if self._case else []
+        choices: list[tuple[str, int | None]] = [*reversed(made), ("Shipped model", None)]
+        active = self._case.active_round if self._case else None
+        return sorted(choices, key=lambda choice: choice[1] != active)
+
+    def loader(self, choice: int | Path | None) -> Callable[[], Any]:
+        """Return what loads the model of a round, of a file, or (None) the shipped one; it may run in any thread."""
+        case = self._case
+
+        def load() -> Any:
+            from ..models import load_model, model_from_bytes
+
+            if isinstance(choice, int):
+                model = model_from_bytes(case.round_model(choice), f"The model of round {choice}")
+            else:
+                model = load_model(choice)
+            if model.taxonomy.names != case.taxonomy.names:
+                raise CervcellError(
+                    f"The model {model.name} knows the classes {', '.join(model.taxonomy.names)}, the case "
+                    f"{case.path.name} has {', '.join(case.taxonomy.names)}. "
+                    "Choose a model with the classes of the case."
+                )
+            return model
+
+        return load
+
+    def detect(self, choice: int | Path | None, device: str = "auto", region: Rectangle | None = None) -> None:
+        """Scan `region`, or the whole slide with what is on screen first."""
+        if self.session is None or self.detection.running:
+            return
+        self.detection.start(
+            self.slide,
+            self._case,
+            self.loader(choice),
+            device=device,
+            view=None if region else self.view.rectangle(),
+            region=region,
+        )
+
+    def _take_in(self, steps: list[Any]) -> None:
+        if self.session is not None:
+            self.do(self.session.add_cells, [step for step in steps if step.readable])
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(self, seconds: float) -> None:
+        if self.session is not None and not self.training.running:
+            self.training.start(self._case.path, self.slide.path, seconds)
+
+    def use_round(self, round_id: int | None) -> None:
+        with self.guard():
+            self._case.use_round(round_id)
+            self.models_changed.emit()
+
+    def _after_training(self, message: dict[str, Any]) -> None:
+        self.models_changed.emit()
+        if message["kind"] == "failed":
+            self.failed.emit(message["message"])
+        elif message["kind"] == "done" and message["state"] == "promoted":
+            # the new model looks at what is on screen first, then at the rest
+            self.detection.shut_down()
+            self.detect(message["round"])

@@ -1,0 +1,140 @@
+"""The Detect panel: which model, where, how far it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from .parts import Button
+from .tasks import time_left
+
+if TYPE_CHECKING:
+    from .desk import Desk
+    from .pointer import Pointer
+
+__all__ = ["DetectPanel"]
+
+_FILE = "A model file …"
+_DEVICES = [("best there is", "auto"), ("processor", "cpu"), ("graphics card (CUDA)", "cuda"), ("Apple GPU", "mps")]
+_SCOPES = [("whole slide, this view first", "slide"), ("this view", "view"), ("a region I draw", "region")]
+
+
+class DetectPanel(QWidget):
+    """Starts and watches :class:`~napari_cervcell.ui.tasks.Detection`."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._files: list[Path] = []
+        self.pointer: Pointer | None = None
+        self.model = ComboBox(label="Model", choices=self._models, tooltip="The model that looks for cells")
+        self.scope = ComboBox(label="Where", choices=_SCOPES, tooltip="Which part of the slide to look at")
+        self.device = ComboBox(
+            label="Device", choices=_DEVICES, tooltip="What computes: the graphics card if there is one"
+        )
+        form = Container(widgets=[self.model, self.scope, self.device], labels=True)
+        form.margins = (0, 0, 0, 0)
+        self.model.changed.connect(self._choose_file)
+        self.start = Button("Detect cells", "Look for cells.", "detect")
+        self.start.clicked.connect(self.begin)
+        self.cancel = Button("Cancel", "Stop looking. What was found so far is kept.", "stop")
+        self.cancel.clicked.connect(desk.detection.cancel)
+        self.cancel.setEnabled(False)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.bar.setFormat("")
+        self.bar.setToolTip("Tiles of the slide looked at")
+        self.status = QLabel("Not started.")
+        self.status.setWordWrap(True)
+        self.status.setToolTip("Cells found, speed and time left")
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start, 3)
+        buttons.addWidget(self.cancel, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(form.native)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+        desk.detection.started.connect(self._begun)
+        desk.detection.found.connect(self._show)
+        desk.detection.finished.connect(self._end)
+        desk.models_changed.connect(self.refresh_models)
+        desk.opened.connect(self._opened)
+        desk.closed.connect(self._opened)
+
+    def _models(self, _widget: Any = None) -> list[tuple[str, Any]]:
+        files = [(path.name, path) for path in self._files]
+        return [*self._desk.models(), *files, (_FILE, _FILE)]
+
+    def refresh_models(self) -> None:
+        """List the models again, the one in use chosen."""
+        with self.model.changed.blocked():
+            self.model.reset_choices()
+            self.model.value = self._desk.models()[0][1]
+
+    def _choose_file(self, choice: Any) -> None:
+        if choice == _FILE:
+            path, _ = QFileDialog.getOpenFileName(self, "Open a model file", "", "Models (*.safetensors)")
+            self.refresh_models()
+            if path:
+                self.use_file(Path(path))
+
+    def use_file(self, path: Path) -> None:
+        """Offer the model file `path`, and choose it."""
+        if path not in self._files:
+            self._files.append(path)
+        self.model.reset_choices()
+        self.model.value = path
+
+    def begin(self) -> None:
+        """Start with what the form says; a region is drawn first."""
+        if self.scope.value == "region":
+            self.pointer.take_rectangle(self._run, "Drag a rectangle over the part to look at.")
+        else:
+            self._run(self._desk.view.rectangle() if self.scope.value == "view" else None)
+
+    def _run(self, region: Any) -> None:
+        self._desk.detect(self.model.value, self.device.value, region)
+
+    def _begun(self) -> None:
+        self.bar.show()
+        self.bar.setRange(0, 0)
+        self.bar.setFormat("")
+        self.status.setText("Getting the model ready …")
+        self._enable()
+
+    def _show(self, steps: list[Any]) -> None:
+        last = steps[-1]
+        self.bar.setRange(0, max(last.total, 1))
+        self.bar.setValue(last.done)
+        self.bar.setFormat("%v of %m tiles")
+        unread = f" · {last.unreadable} tiles could not be read" if last.unreadable else ""
+        speed = f"{last.tiles_per_second:.1f} tiles/s"
+        self.status.setText(f"{last.found:,} cells found · {speed} · {time_left(last.seconds_left)}{unread}")
+
+    def _end(self, outcome: str) -> None:
+        if self.bar.maximum() == 0:
+            self.bar.setRange(0, 1)
+            self.bar.setValue(outcome == "done")
+        found = self.status.text().split(" · ")[0]
+        if not found.endswith("found"):
+            found = "Nothing was left to look at"
+        words = {"done": "Done", "cancelled": "Cancelled; detect again to go on", "failed": "Stopped by an error"}
+        self.status.setText(f"{words[outcome]}. {found}." if outcome != "failed" else "Stopped by an error.")
+        self._enable()
+
+    def _opened(self) -> None:
+        self.refresh_models()
+        self.bar.hide()
+        known = sum(c.detected for c in self._desk.session.counts()) if self._desk.session else 0
+        self.status.setText(f"{known:,} cells are known from earlier." if known else "Not started.")
+        self._enable()
+
+    def _enable(self) -> None:
+        running = self._desk.detection.running
+        self.start.setEnabled(not running)
+        self.cancel.setEnabled(running)

@@ -1,0 +1,64 @@
+"""A display where there is none: Xvfb, for the scripted sitting and for the tests of the window. Loads no Qt."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import CervcellError
+
+__all__ = ["DisplayError", "virtual_display"]
+
+_PATIENCE = 30.0  # seconds
+_SERVE = 'Xvfb "$@" & read -r _; kill $!'
+_serving: list[subprocess.Popen[bytes]] = []
+
+
+class DisplayError(CervcellError):
+    """No virtual display can be had."""
+
+
+@contextmanager
+def virtual_display(width: int = 1600, height: int = 1000) -> Iterator[None]:
+    """Run Xvfb with a screen of `width` x `height` px; what Qt opens meanwhile is shown there.
+
+    To be entered before Qt has started, for Qt looks for its display once. Where Qt was started, the server stays
+    until this process ends, however it does: Qt ends a process whose display has gone. Raises DisplayError.
+    """
+    if shutil.which("Xvfb") is None:
+        raise DisplayError("There is no display and no Xvfb to stand in for one. Install it: apt install xvfb.")
+    read_end, write_end = os.pipe()
+    arguments = ["-displayfd", str(write_end), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
+    # the shell waits for the end of its input, which comes with the end of this process, and then ends the server
+    server = subprocess.Popen(
+        ["sh", "-c", _SERVE, "sh", *arguments],
+        pass_fds=[write_end],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _serving.append(server)
+    os.close(write_end)
+    before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM")}
+    try:
+        ready, _, _ = select.select([read_end], [], [], _PATIENCE)
+        number = os.read(read_end, 16).decode().strip() if ready else ""
+        if not number:
+            raise DisplayError("Xvfb does not start. Run it by hand to see why: Xvfb :99")
+        os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb")
+        yield
+    finally:
+        os.close(read_end)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        widgets = sys.modules.get("qtpy.QtWidgets")
+        if widgets is None or widgets.QApplication.instance() is None:
+            _serving.remove(server)
+            server.communicate()

@@ -1,0 +1,160 @@
+"""Hands for the window: real mouse and key events, sent to the widgets that a person would use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QEnterEvent, QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+
+from ..errors import CervcellError
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from .widget import ReviewWidget
+
+__all__ = ["Hands", "HandsError"]
+
+_KEYS = {"space": Qt.Key.Key_Space, "enter": Qt.Key.Key_Return, "esc": Qt.Key.Key_Escape}
+
+
+class HandsError(CervcellError):
+    """What should have happened in the window did not."""
+
+
+class Hands:
+    """Works the window of `viewer` as a person does.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    widget : ReviewWidget
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, widget: ReviewWidget) -> None:
+        self.viewer = viewer
+        self.widget = widget
+        self.window = widget.window()
+        self._over_canvas: bool | None = None
+        self.canvas = next(w for w in self.window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop")
+
+    def wait(self, what: str, done: Callable[[], Any], seconds: float = 30.0) -> None:
+        """Let the window live until `done()` is true; raise HandsError naming `what` after `seconds`."""
+        end = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > end:
+                raise HandsError(f"The window did not come to this within {seconds:.0f} s: {what}.")
+            self.rest(0.02)
+
+    def rest(self, seconds: float) -> None:
+        """Let the window live for a while."""
+        QTest.qWait(round(1000 * seconds))
+
+    def key(self, name: str, target: QWidget | None = None) -> None:
+        """Press and release a key, named as in :mod:`.keys`, in the canvas or in `target`."""
+        *modifiers, last = name.split("+")
+        held = Qt.KeyboardModifier.NoModifier
+        for modifier in modifiers:
+            held |= {"ctrl": Qt.KeyboardModifier.ControlModifier, "shift": Qt.KeyboardModifier.ShiftModifier}[modifier]
+        QTest.keyClick(target or self.canvas, _KEYS.get(last, last), held)
+        self.rest(0.02)
+
+    def click(self, button: QWidget) -> None:
+        """Click a button, after scrolling to it."""
+        self.scroll_to(button)
+        self._cross_into(button)
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.rest(0.02)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Scroll the panel so that `widget` can be seen."""
+        area = widget.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(widget)
+            self.rest(0.02)
+
+    def point_at(self, x: float, y: float) -> QPoint:
+        """Move the mouse to level-0 (x, y) on the canvas, which must show it; return the place on the canvas."""
+        place = QPoint(*(round(v) for v in self.widget.desk.view.to_canvas(x, y)))
+        if not self.canvas.rect().contains(place):
+            raise HandsError(f"The place ({x:.0f}, {y:.0f}) is not on the canvas.")
+        self._cross_into(self.canvas)
+        self._mouse("move", place)
+        self.rest(0.03)
+        return place
+
+    def click_at(self, x: float, y: float) -> None:
+        """Click level-0 (x, y) on the canvas."""
+        place = self.point_at(x, y)
+        self._mouse("press", place)
+        self._mouse("release", place)
+        self.rest(0.03)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the left button between two level-0 positions on the canvas."""
+        a = self.point_at(*start)
+        view = self.widget.desk.view
+        b = QPoint(*(round(v) for v in view.to_canvas(*end)))
+        self._mouse("press", a)
+        for i in range(1, 6):
+            self._mouse("move", a + (b - a) * i / 5, held=True)
+            self.rest(0.02)
+        self._mouse("release", b)
+        self.rest(0.05)
+
+    def look_at(self, box: Any) -> None:
+        """Bring `box`, level-0 px, to the middle of the canvas."""
+        self.widget.desk.view.go_to(box, 48)
+        self.rest(0.15)
+
+    def dismiss_notices(self) -> None:
+        """Close napari's own pop-up messages."""
+        for notice in self.window.findChildren(QWidget):
+            if type(notice).__name__ == "NapariQtNotification":
+                notice.close()
+
+    def picture(self, path: Path) -> None:
+        """Save a picture of the whole window."""
+        self.dismiss_notices()
+        self.rest(0.3)
+        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+    def _cross_into(self, widget: QWidget) -> None:
+        """Tell the widgets around the canvas that the mouse comes or goes: only a real pointer makes Qt do so."""
+        comes = widget is self.canvas
+        if comes == self._over_canvas:
+            return
+        self._over_canvas = comes
+        around = self.canvas
+        while around is not self.window:
+            here = QPointF(around.rect().center())
+            there = QPointF(around.mapToGlobal(around.rect().center()))
+            QApplication.sendEvent(around, QEnterEvent(here, here, there) if comes else QEvent(QEvent.Type.Leave))
+            around = around.parentWidget()
+
+    def _mouse(self, what: str, place: QPoint, held: bool = False) -> None:
+        # QTest's mouse moves carry no button, so that a drag cannot be done with them
+        kind, button, buttons = {
+            "move": (QMouseEvent.Type.MouseMove, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton),
+            "press": (QMouseEvent.Type.MouseButtonPress, Qt.MouseButton.LeftButton, Qt.MouseButton.LeftButton),
+            "release": (QMouseEvent.Type.MouseButtonRelease, Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton),
+        }[what]
+        if held:
+            buttons = Qt.MouseButton.LeftButton
+        event = QMouseEvent(
+            kind,
+            QPointF(place),
+            QPointF(self.canvas.mapToGlobal(place)),
+            button,
+            buttons,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.canvas, event)

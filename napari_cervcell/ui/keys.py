@@ -1,0 +1,150 @@
+"""The keys of a sitting: they work wherever the focus is, except where one types.
+
+napari's own bindings of the active layer would win over ``viewer.bind_key`` (with a Points layer active, 1 to 5, A and
+Delete never arrive), so the keys are taken before any widget sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+__all__ = ["Key", "KeyFilter", "KeySheet", "name_of"]
+
+_NAMED = {
+    Qt.Key.Key_Space: "space",
+    Qt.Key.Key_Return: "enter",
+    Qt.Key.Key_Enter: "enter",
+    Qt.Key.Key_Escape: "esc",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One thing that the keyboard can do.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What is pressed: ``"x"``, ``"space"``, ``"ctrl+shift+z"``; the first is the one that buttons show.
+    what : str
+        What it does, for the key sheet.
+    act : callable
+    repeats : bool
+        Whether holding the key down does it again and again.
+    """
+
+    names: tuple[str, ...]
+    what: str
+    act: Callable[[], object]
+    repeats: bool = False
+
+
+def name_of(event: QKeyEvent) -> str:
+    """Return what was pressed in the words of :class:`Key`; letters by what they type, whatever the layout."""
+    modifiers = event.modifiers()
+    if modifiers & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier):
+        shift = "shift+" if modifiers & Qt.KeyboardModifier.ShiftModifier else ""
+        key = event.key()
+        return f"ctrl+{shift}{chr(key).lower()}" if 0x20 < key < 0x7F else ""
+    if modifiers & Qt.KeyboardModifier.AltModifier:
+        return ""
+    return _NAMED.get(event.key(), event.text().lower())
+
+
+def _types_text(widget: QWidget) -> bool:
+    """Say whether keys pressed in `widget` are text."""
+    if isinstance(widget, QLineEdit | QPlainTextEdit | QTextEdit):
+        return not widget.isReadOnly()
+    return isinstance(widget, QAbstractSpinBox) or (isinstance(widget, QComboBox) and widget.isEditable())
+
+
+class KeyFilter(QObject):
+    """Takes the keys of a sitting for the window that `owner` is docked in.
+
+    Parameters
+    ----------
+    owner : QWidget
+        The docked widget.
+    active : callable
+        Whether there is a sitting; without one every key goes its usual way.
+    """
+
+    def __init__(self, owner: QWidget, active: Callable[[], bool]) -> None:
+        super().__init__(owner)
+        self._owner = owner
+        self._active = active
+        self._keys: dict[str, Key] = {}
+        self._down: set[int] = set()
+        QApplication.instance().installEventFilter(self)
+
+    def set_keys(self, keys: Sequence[Key]) -> None:
+        self._keys = {name: key for key in keys for name in key.names}
+
+    def remove(self) -> None:
+        QApplication.instance().removeEventFilter(self)
+
+    def eventFilter(self, target: QObject, event: QEvent) -> bool:
+        kind = event.type()
+        if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            return False
+        if not self._active() or not isinstance(target, QWidget) or not self._is_ours(target):
+            return False
+        if kind == QEvent.Type.KeyRelease:
+            # napari must not see the release of a key whose press it never saw
+            ours = event.key() in self._down
+            if not event.isAutoRepeat():
+                self._down.discard(event.key())
+            return ours
+        key = self._keys.get(name_of(event))
+        if key is None or _types_text(target):
+            return False
+        event.accept()
+        if kind == QEvent.Type.KeyPress:
+            self._down.add(event.key())
+            if key.repeats or not event.isAutoRepeat():
+                key.act()
+        return True
+
+    def _is_ours(self, target: QWidget) -> bool:
+        """Say whether `target` is in napari's main window, or with the owner in a window of its own (undocked)."""
+        window = target.window()
+        here = self._owner.window()
+        return window is here or window is here.parentWidget()
+
+
+class KeySheet(QDialog):
+    """The list of all keys."""
+
+    def __init__(self, keys: Sequence[Key], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(18)
+        for row, key in enumerate(keys):
+            grid.addWidget(QLabel(" or ".join(f"<b>{name}</b>" for name in key.names)), row, 0)
+            grid.addWidget(QLabel(key.what), row, 1)
+        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        close.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        note = QLabel("They work wherever the focus is, except in a text field.")
+        layout.addLayout(grid)
+        layout.addWidget(note)
+        layout.addWidget(close)

@@ -1,0 +1,166 @@
+"""Small widgets that more than one panel uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import QPointF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF, QResizeEvent
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from superqt import QCollapsible
+
+from .icons import icon
+
+__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "set_theme_color", "text_on"]
+
+_UNLIMITED = 16_777_215  # Qt's QWIDGETSIZE_MAX
+_HEADING = (
+    "QPushButton, QPushButton:checked { background: rgba(128, 128, 128, 50); border: none; border-radius: 3px; "
+    "padding: 3px 6px; font-weight: bold; text-align: left; }"
+)
+_BADGE = "background: rgba(128, 128, 128, 90); border-radius: 3px; padding: 0px 4px; font-size: 10px;"
+
+
+def text_on(color: str) -> str:
+    """Return black or white, whichever is read better on `color` (``#rrggbb``)."""
+    r, g, b = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#000000" if 0.299 * r + 0.587 * g + 0.114 * b > 130 else "#ffffff"
+
+
+class Button(QPushButton):
+    """A button with an icon and, at its right end, the key that does the same."""
+
+    def __init__(self, text: str, tip: str, icon_name: str = "", key: str = "", color: str = "") -> None:
+        super().__init__(text)
+        self.icon_name = icon_name
+        self.setToolTip(f"{tip} Key: {key}" if key else tip)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setMinimumHeight(28)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        stripe = f"border-left: 7px solid {color};" if color else ""
+        self.setStyleSheet(f"QPushButton {{ text-align: left; padding: 4px 6px; {stripe} }}")
+        self.setIconSize(QSize(16, 16))
+        if key:
+            badge = QLabel(key)
+            badge.setStyleSheet(_BADGE)
+            badge.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            row = QHBoxLayout(self)
+            row.setContentsMargins(0, 0, 6, 0)
+            row.addStretch()
+            row.addWidget(badge)
+            self._room = badge.sizeHint().width() + 10
+        else:
+            self._room = 0
+
+    def sizeHint(self) -> QSize:
+        return super().sizeHint() + QSize(self._room, 0)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(40 + self._room, super().minimumSizeHint().height())
+
+
+class Section(QCollapsible):
+    """A panel under a heading that folds it away."""
+
+    def __init__(self, name: str, panel: QWidget) -> None:
+        super().__init__(name)
+        self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.content().layout().setContentsMargins(4, 2, 2, 6)
+        self.toggleButton().setToolTip(f"Show or hide {name}")
+        self.toggleButton().setStyleSheet(_HEADING)
+        self.toggled.connect(self._let_grow)
+        self.addWidget(panel)
+        panel.removeEventFilter(self)
+        self.expand(animate=False)
+
+    def _let_grow(self, is_open: bool) -> None:
+        # QCollapsible holds its content to the height that it had when it was opened; ours grow with their texts
+        self.content().setMaximumHeight(_UNLIMITED if is_open else 0)
+
+
+def set_theme_color(widget: QWidget, color: str) -> None:
+    """Give all icons inside `widget` the colour of its text."""
+    for button in widget.findChildren(QPushButton) + widget.findChildren(QToolButton):
+        if name := getattr(button, "icon_name", ""):
+            button.setIcon(icon(name, color))
+
+
+class ErrorBar(QFrame):
+    """What went wrong, in words, until it is dismissed; it never stops the work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("error_bar")
+        self.setStyleSheet(
+            "#error_bar { background: #8c2f2a; border-radius: 4px; } #error_bar QLabel { color: white; }"
+        )
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        close = QToolButton()
+        close.setIcon(icon("close", "#ffffff"))
+        close.setStyleSheet("background: transparent; border: none;")
+        close.setToolTip("Dismiss this message")
+        close.clicked.connect(self.hide)
+        self.close_button = close
+        row = QHBoxLayout(self)
+        row.setContentsMargins(8, 6, 4, 6)
+        row.addWidget(self.text, 1)
+        row.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def show_message(self, message: str) -> None:
+        self.text.setText(message)
+        self.show()
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        # of a label that wraps its words, a layout knows the height only roughly
+        self.text.setMinimumHeight(max(0, self.text.heightForWidth(self.text.width())))
+
+
+class LossCurve(QWidget):
+    """A line that grows while a model is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setMinimumHeight(64)
+        self.setToolTip("How wrong the model still is on the corrections, step by step. It should fall.")
+        self._losses: list[float] = []
+
+    @property
+    def losses(self) -> Sequence[float]:
+        return self._losses
+
+    def clear(self) -> None:
+        self._losses = []
+        self.update()
+
+    def add(self, loss: float) -> None:
+        self._losses.append(loss)
+        self.update()
+
+    def paintEvent(self, _event: object) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor(128, 128, 128, 110), 1))
+        painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+        if len(self._losses) < 2:
+            return
+        low, high = min(self._losses), max(self._losses)
+        margin = 6.0
+        width, height = self.width() - 2 * margin, self.height() - 2 * margin
+        last = len(self._losses) - 1
+        points = [
+            QPointF(margin + width * i / last, margin + height * (high - loss) / max(high - low, 1e-9))
+            for i, loss in enumerate(self._losses)
+        ]
+        painter.setPen(QPen(QColor("#f29c38"), 2))
+        painter.drawPolyline(QPolygonF(points))
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.rect().adjusted(8, 4, -8, -4), Qt.AlignmentFlag.AlignRight, f"{self._losses[-1]:.3f}")

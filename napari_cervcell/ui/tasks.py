@@ -1,0 +1,208 @@
+"""Work that the window waits for without standing still: a scan of the slide, a round of training."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import GeneratorWorker, create_worker
+
+if TYPE_CHECKING:
+    from ..casefile import Case
+    from ..detection import Progress
+    from ..learning import TrainingProcess
+    from ..slides import Slide
+    from .view import Rectangle
+
+__all__ = ["Detection", "Training", "time_left"]
+
+
+def use_torch() -> None:
+    """Make ready for torch to be loaded; call before every import that may load it.
+
+    triton, which torch loads with it where it is installed, brings a copy of LLVM of its own. Where OpenGL is done by
+    Mesa's software renderer, whose LLVM is in the process already, loading it ends the process. Nothing here compiles
+    models, so torch is told that there is no triton.
+    """
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
+
+
+def time_left(seconds: float) -> str:
+    """Return "0:42 left"."""
+    whole = max(0, round(seconds))
+    return f"{whole // 60}:{whole % 60:02d} left"
+
+
+class Detection(QObject):
+    """A scan in a worker thread; what it finds arrives here in bunches, on the window's thread."""
+
+    started = Signal()
+    found = Signal(list)
+    """list of Progress, at most some times a second"""
+    finished = Signal(str)
+    """"done", "cancelled" or "failed" """
+    failed = Signal(Exception)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: GeneratorWorker | None = None
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._outcome = "done"
+        self._waiting: list[Progress] = []
+        self._timer = QTimer(self)
+        self._timer.setInterval(150)
+        self._timer.timeout.connect(self._flush)
+
+    @property
+    def running(self) -> bool:
+        return self._worker is not None
+
+    def start(
+        self,
+        slide: Slide,
+        case: Case,
+        load: Callable[[], Any],
+        *,
+        device: str,
+        view: Rectangle | None = None,
+        region: Rectangle | None = None,
+    ) -> None:
+        """Scan `region`, or all of the slide's foreground with `view` first; `load` returns the Model."""
+        self._stop = stop = threading.Event()
+        self._ended = ended = threading.Event()
+
+        def scan() -> Iterator[Progress]:
+            # torch is loaded here, not with the window: that takes seconds
+            use_torch()
+            from ..detection import Scan
+            from ..slides import foreground
+
+            model = load()
+            wanted = None if region else foreground(slide)
+            threads = max(1, (os.cpu_count() or 2) - 1)
+            yield from Scan(
+                slide, model, view=view, region=region, foreground=wanted, device=device, case=case, threads=threads
+            ).run(stop)
+
+        def scan_to_end() -> Iterator[Progress]:
+            try:
+                yield from scan()
+            finally:
+                ended.set()
+
+        worker = create_worker(scan_to_end, _start_thread=False, _ignore_errors=True)
+        worker.yielded.connect(self._waiting.append)
+        worker.errored.connect(self.failed)
+        worker.errored.connect(self._note_failure)
+        worker.finished.connect(self._end)
+        self._outcome = "done"
+        self._worker = worker
+        self._timer.start()
+        worker.start()
+        self.started.emit()
+
+    def cancel(self) -> None:
+        """Stop after the batch in hand; what was found stays."""
+        if self._worker is not None:
+            self._outcome = "cancelled"
+            self._stop.set()
+
+    def shut_down(self, seconds: float = 10.0) -> None:
+        """Stop, and wait for the thread: the slide and the case are about to be closed."""
+        worker, self._worker = self._worker, None
+        self._timer.stop()
+        self._waiting.clear()
+        if worker is not None:
+            for signal in (worker.yielded, worker.errored, worker.finished):
+                signal.disconnect()
+            # not worker.quit(): that would leave the scan where it is, instead of letting it end and say so in the case
+            self._stop.set()
+            self._ended.wait(seconds)
+
+    def _note_failure(self, _error: Exception) -> None:
+        self._outcome = "failed"
+
+    def _flush(self) -> None:
+        if self._waiting:
+            bunch = self._waiting[:]
+            self._waiting.clear()
+            self.found.emit(bunch)
+
+    def _end(self) -> None:
+        self._timer.stop()
+        self._flush()
+        self._worker = None
+        self.finished.emit(self._outcome)
+
+
+class Training(QObject):
+    """A round of training in a process of its own, watched from the window."""
+
+    started = Signal()
+    progressed = Signal(dict)
+    """a message of kind "started", "stage" or "progress"; see TrainingProcess"""
+    finished = Signal(dict)
+    """the last message: kind "done", "failed" or "cancelled" """
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._process: TrainingProcess | None = None
+        self._wanted = False
+        self._timer = QTimer(self)
+        self._timer.setInterval(200)
+        self._timer.timeout.connect(self._poll)
+
+    @property
+    def running(self) -> bool:
+        return self._wanted or self._process is not None
+
+    def start(self, case_path: Path, slide_path: Path, seconds: float) -> None:
+        def make() -> TrainingProcess:
+            use_torch()
+            from ..learning import TrainingProcess
+
+            return TrainingProcess(case_path, slide_path, seconds=seconds)
+
+        self._wanted = True
+        worker = create_worker(make, _start_thread=False)
+        worker.returned.connect(self._run)
+        worker.start()
+        self.started.emit()
+
+    def _run(self, process: TrainingProcess) -> None:
+        if not self._wanted:
+            self.finished.emit({"kind": "cancelled", "message": "The round was cancelled."})
+            return
+        process.start()
+        self._process = process
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """End the round; the model in use stays."""
+        self._wanted = False
+        if self._process is not None:
+            self._process.cancel()
+
+    def shut_down(self) -> None:
+        self._wanted = False
+        self._timer.stop()
+        process, self._process = self._process, None
+        if process is not None:
+            process.cancel()
+
+    def _poll(self) -> None:
+        if self._process is None:
+            return
+        for message in self._process.poll():
+            if message["kind"] in ("done", "failed", "cancelled"):
+                self._timer.stop()
+                self._process, self._wanted = None, False
+                self.finished.emit(message)
+                return
+            self.progressed.emit(message)

@@ -1,0 +1,98 @@
+"""One cell, close up, always at the same physical size, so that nuclei compare by eye."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QRectF, Qt
+from qtpy.QtGui import QColor, QImage, QPainter, QPen
+from qtpy.QtWidgets import QWidget
+from superqt.utils import create_worker
+
+from ..errors import CervcellError
+
+if TYPE_CHECKING:
+    from ..slides import Slide
+
+__all__ = ["FIELD", "Thumbnail"]
+
+FIELD = 60.0
+"""Side of what is shown, µm."""
+_SIDE = 150  # px
+
+
+class Thumbnail(QWidget):
+    """Shows a piece of the slide around a cell; the pixels are read in a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedSize(_SIDE, _SIDE)
+        self.setToolTip(f"The current cell. The picture is always {FIELD:g} µm wide, so that nuclei compare by eye.")
+        self._image: QImage | None = None
+        self._box: tuple[float, float] | None = None
+        self._color = "#808080"
+        self._wanted = 0
+        self._shown_at: Any = None
+
+    def clear(self) -> None:
+        self._wanted += 1
+        self._image = self._box = self._shown_at = None
+        self.update()
+
+    def show_cell(self, slide: Slide, box: Any, color: str) -> None:
+        """Show the cell in `box`, level-0 px, framed in `color`."""
+        self._color = color
+        x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+        self.update()
+        if (slide, x, y) == self._shown_at:
+            return
+        self._wanted += 1
+        number = self._wanted
+        side = FIELD / slide.mpp
+        scale = _SIDE / side
+        self._box = (float(box[2] - box[0]) * scale, float(box[3] - box[1]) * scale)
+        self._shown_at = (slide, x, y)
+
+        def read() -> tuple[int, np.ndarray] | None:
+            try:
+                return number, slide.read_scaled(x - side / 2, y - side / 2, side, side, side / _SIDE)
+            except CervcellError:
+                return None  # the canvas tells of a damaged place; the thumbnail stays empty
+
+        create_worker(read, _connect={"returned": self._take})
+
+    def _take(self, result: tuple[int, np.ndarray] | None) -> None:
+        if result is None or result[0] != self._wanted:
+            return  # the reviewer has moved on
+        rgb = np.ascontiguousarray(result[1])
+        height, width = rgb.shape[:2]
+        self._image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+        self.update()
+
+    @property
+    def has_picture(self) -> bool:
+        return self._image is not None
+
+    def paintEvent(self, _event: object) -> None:
+        painter = QPainter(self)
+        whole = QRectF(self.rect())
+        if self._image is None:
+            painter.fillRect(whole, QColor(128, 128, 128, 60))
+            if self._box is None:
+                painter.setPen(QColor(128, 128, 128))
+                painter.drawText(whole, Qt.AlignmentFlag.AlignCenter, "no cell\nselected")
+            return
+        painter.drawImage(whole, self._image)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor(self._color), 2))
+        w, h = self._box
+        painter.drawRect(QRectF(whole.center().x() - w / 2, whole.center().y() - h / 2, w, h))
+        # 20 µm, as a measure
+        bar = 20 / FIELD * self.width()
+        y = self.height() - 8
+        painter.setPen(QPen(QColor("white"), 4))
+        painter.drawLine(8, y, round(8 + bar), y)
+        painter.setPen(QPen(QColor("black"), 2))
+        painter.drawLine(8, y, round(8 + bar), y)
+        painter.drawText(QRectF(8, y - 18, bar, 16), Qt.AlignmentFlag.AlignCenter, "20 µm")

@@ -1,0 +1,80 @@
+"""Where things are: between napari's world, the slide's level-0 pixels and the canvas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+
+__all__ = ["View"]
+
+Rectangle = tuple[float, float, float, float]
+
+
+class View:
+    """The part of a slide that the canvas shows.
+
+    napari's coordinates, (row, column) with pixel centres at whole numbers, appear here and in the overlay only;
+    everything else speaks level-0 pixels, (x, y), in which the first pixel reaches from 0 to 1.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    layer : napari.layers.Image
+        The slide's layer.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer, layer: Image) -> None:
+        self.viewer = viewer
+        self.layer = layer
+
+    @property
+    def camera(self) -> Any:
+        return self.viewer.scene.camera
+
+    @property
+    def zoom(self) -> float:
+        """Canvas px per level-0 px."""
+        return float(self.camera.zoom * self.layer.scale[-1])
+
+    def rectangle(self) -> Rectangle:
+        """Return (x1, y1, x2, y2), level-0 px, of what the canvas shows; it may reach beyond the slide."""
+        height, width = self.viewer.canvas.size
+        x, y = self.to_slide(self.camera.center)
+        half_w, half_h = width / self.zoom / 2, height / self.zoom / 2
+        return x - half_w, y - half_h, x + half_w, y + half_h
+
+    def to_slide(self, world: Any) -> tuple[float, float]:
+        """Turn a position in napari's world, (..., y, x), into level-0 (x, y)."""
+        scale, shift = self.layer.scale, self.layer.translate
+        y, x = ((world[i] - shift[i]) / scale[i] + 0.5 for i in (-2, -1))
+        return float(x), float(y)
+
+    def to_world(self, x: float, y: float) -> tuple[float, float]:
+        """Turn level-0 (x, y) into napari's world (y, x)."""
+        scale, shift = self.layer.scale, self.layer.translate
+        return float((y - 0.5) * scale[-2] + shift[-2]), float((x - 0.5) * scale[-1] + shift[-1])
+
+    def from_canvas(self, position: Any) -> tuple[float, float]:
+        """Turn a position on the canvas, (x, y) in canvas px, into level-0 (x, y)."""
+        x1, y1, _, _ = self.rectangle()
+        return x1 + float(position[0]) / self.zoom, y1 + float(position[1]) / self.zoom
+
+    def to_canvas(self, x: float, y: float) -> tuple[float, float]:
+        """Turn level-0 (x, y) into canvas px (x, y)."""
+        x1, y1, _, _ = self.rectangle()
+        return (x - x1) * self.zoom, (y - y1) * self.zoom
+
+    def shows(self, box: Any) -> bool:
+        """Say whether all of `box` (x1, y1, x2, y2) is on the canvas."""
+        x1, y1, x2, y2 = self.rectangle()
+        return bool(x1 <= box[0] and y1 <= box[1] and box[2] <= x2 and box[3] <= y2)
+
+    def go_to(self, box: Any, smallest: float = 0.0) -> None:
+        """Centre the canvas on `box`; zoom in where the box would be smaller than `smallest` canvas px."""
+        self.camera.center = self.to_world((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        side = max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
+        if side * self.zoom < smallest:
+            self.camera.zoom = 1.5 * smallest / side / float(self.layer.scale[-1])

@@ -1,0 +1,382 @@
+"""The Review widget: the one panel that is docked beside the slide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from ..slides import sample_slide
+from .case_panel import CasePanel
+from .desk import Desk
+from .detect_panel import DetectPanel
+from .icons import icon
+from .keys import Key, KeyFilter, KeySheet
+from .learn_panel import LearnPanel
+from .mpp_dialog import MppDialog
+from .overlay import Overlay
+from .parts import Button, ErrorBar, Section, set_theme_color
+from .pointer import Pointer
+from .review_panel import ReviewPanel
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["ReviewWidget"]
+
+_WIDTH = 380
+_CELL_ON_CANVAS = 40.0  # canvas px: a cell that one is taken to is at least this large
+
+
+class ReviewWidget(QWidget):
+    """Detect, review, learn: everything but the slide itself.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The slide layers that are in it, or come into it later, are opened for review.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self.desk = Desk(napari_viewer, self)
+        self.overlay: Overlay | None = None
+        self.pointer: Pointer | None = None
+        self._led_by_click = False
+        self._changing = False
+        self._filter = KeyFilter(self, lambda: self.desk.session is not None)
+        self._build()
+        self._connect()
+        self._repaint_icons()
+        self._take_latest_slide()
+
+    # --------------------------------------------------------------------------------------------------- build
+
+    def _build(self) -> None:
+        self.error_bar = ErrorBar()
+        self.title = QElidingLabel()
+        self.keys_button = QToolButton()
+        self.keys_button.icon_name = "keys"
+        self.keys_button.setIconSize(QSize(18, 18))
+        self.keys_button.setToolTip("Show all keys. Key: ?")
+        self.keys_button.clicked.connect(self.show_keys)
+        self.detect_panel = DetectPanel(self.desk)
+        self.review_panel = ReviewPanel(self.desk, self._actions(), self.set_class)
+        self.learn_panel = LearnPanel(self.desk)
+        self.case_panel = CasePanel(self.desk)
+        head = QHBoxLayout()
+        head.addWidget(self.title, 1)
+        head.addWidget(self.keys_button)
+        sitting = QWidget()
+        column = QVBoxLayout(sitting)
+        column.setContentsMargins(6, 4, 6, 6)
+        column.setSpacing(4)
+        column.addLayout(head)
+        panels = {
+            "Detect": self.detect_panel,
+            "Review": self.review_panel,
+            "Learn": self.learn_panel,
+            "Case": self.case_panel,
+        }
+        self.sections = {name: Section(name, panel) for name, panel in panels.items()}
+        for section in self.sections.values():
+            column.addWidget(section)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidget(sitting)
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self._empty_state())
+        self.stack.addWidget(scroll)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.error_bar)
+        layout.addWidget(self.stack, 1)
+        self.setMinimumWidth(_WIDTH - 40)
+
+    def sizeHint(self) -> QSize:
+        return QSize(_WIDTH, 800)
+
+    def _empty_state(self) -> QWidget:
+        page = QWidget()
+        picture = QLabel()
+        picture.setPixmap(icon("cervcell").pixmap(96, 96))
+        picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        words = QLabel("<h3>Open a slide, or try the sample slide</h3>Cells are found, you correct some, it learns.")
+        words.setWordWrap(True)
+        words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.open_button = Button("Open a slide …", "Choose a slide file. Or drag it onto the window.", "open")
+        self.open_button.clicked.connect(self._ask_and_open)
+        self.sample_button = Button("Open the sample slide", "A small slide that comes with the plugin.", "sample")
+        self.sample_button.clicked.connect(lambda: self.open_slide(sample_slide()))
+        column = QVBoxLayout(page)
+        column.setContentsMargins(24, 24, 24, 24)
+        column.addStretch(1)
+        for widget in (picture, words, self.open_button, self.sample_button):
+            column.addWidget(widget)
+        column.addStretch(2)
+        return page
+
+    def _actions(self) -> dict[str, Any]:
+        return {
+            "accept": self.accept,
+            "reject": self.reject,
+            "add": self.add_at_next_click,
+            "check": self.check_region,
+            "previous": self.previous,
+            "next": self.next,
+            "undo": self.undo,
+            "redo": self.redo,
+            "fly": self.fly,
+            "hide": self.toggle_overlay,
+        }
+
+    def _connect(self) -> None:
+        desk, layers = self.desk, self._viewer.layers
+        desk.opened.connect(self._opened)
+        desk.closing.connect(self._closing)
+        desk.closed.connect(self._show_page)
+        desk.mpp_missing.connect(self._ask_mpp)
+        desk.failed.connect(self._show_error)
+        desk.said.connect(show_info)
+        layers.events.inserted.connect(self._layer_came)
+        layers.events.removed.connect(self._layer_went)
+        layers.selection.events.active.connect(self._layer_chosen)
+        self._viewer.events.theme.connect(self._repaint_icons)
+        QApplication.instance().aboutToQuit.connect(self.shut_down)
+
+    def _repaint_icons(self, _event: Any = None) -> None:
+        set_theme_color(self, get_theme(self._viewer.theme).text.as_hex(format="long"))
+
+    # ------------------------------------------------------------------------------------------ slide comes, goes
+
+    def open_slide(self, path: Any) -> None:
+        """Open a slide file through the plugin's reader."""
+        with self.desk.guard():
+            self._viewer.open(str(path), plugin="napari-cervcell")
+
+    def _ask_and_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a slide")
+        if path:
+            self.open_slide(path)
+
+    def _layer_came(self, event: Any) -> None:
+        self._take_layer(event.value)
+
+    def _layer_chosen(self, event: Any) -> None:
+        if event.value is not None:
+            self._take_layer(event.value)
+
+    def _take_latest_slide(self) -> None:
+        for layer in reversed(self._viewer.layers):
+            if self._take_layer(layer):
+                return
+
+    def _take_layer(self, layer: Any) -> bool:
+        # the overlay's own layers come and go while slides are changed, and move napari's selection about
+        if self._changing or "slide" not in layer.metadata:
+            return False
+        self._changing = True
+        try:
+            self.desk.put(getattr(layer, "__wrapped__", layer))
+        finally:
+            self._changing = False
+        return True
+
+    def _layer_went(self, event: Any) -> None:
+        if event.value is self.desk.layer:
+            self._changing = True
+            try:
+                self.desk.clear()
+            finally:
+                self._changing = False
+            self._take_latest_slide()
+
+    def _opened(self) -> None:
+        desk = self.desk
+        self.error_bar.hide()
+        self.title.setText(desk.slide.path.name)
+        self.title.setToolTip(str(desk.slide.path))
+        self.overlay = Overlay(desk)
+        self.pointer = Pointer(desk, self.overlay)
+        self.pointer.clicked.connect(self._click)
+        self.detect_panel.pointer = self.pointer
+        desk.session.current_changed.connect(self._follow)
+        self.review_panel.buttons["hide"].setText("Hide")
+        self._viewer.canvas.overlays.scale_bar.visible = True
+        self._viewer.canvas.overlays.text.position = "top_left"
+        self._filter.set_keys(self.key_table())
+        self._repaint_icons()
+        self.overlay.update()
+        self._show_page()
+
+    def _closing(self) -> None:
+        self.pointer.remove()
+        self.overlay.remove()
+        self.pointer = self.overlay = None
+
+    def _show_page(self) -> None:
+        self.stack.setCurrentIndex(1 if self.desk.session is not None else 0)
+
+    def _ask_mpp(self) -> None:
+        dialog = MppDialog(self.desk.slide.path.name, self)
+        dialog.answered.connect(self.desk.set_mpp)
+        dialog.rejected.connect(
+            lambda: self._show_error(
+                "Without the size of a pixel the slide can be looked at, but not searched for cells. "
+                "Open it again to be asked again."
+            )
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _show_error(self, message: str) -> None:
+        self.error_bar.show_message(message)
+        show_error(message)
+
+    def shut_down(self) -> None:
+        """Stop all work and close the case; nothing is lost, everything is on disk."""
+        self.desk.clear()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        if self._main_window().isHidden():  # napari is closing; hiding the dock alone ends nothing
+            self.shut_down()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self.desk.layer is None:
+            self._take_latest_slide()
+
+    def _main_window(self) -> QWidget:
+        window = self.window()
+        return window.parentWidget() or window  # a floating dock is a window of its own, with napari's as parent
+
+    # ------------------------------------------------------------------------------------------------- verdicts
+
+    def accept(self) -> None:
+        self._on_current(lambda: self.desk.session.accept())
+
+    def reject(self) -> None:
+        self._on_current(lambda: self.desk.session.reject())
+
+    def set_class(self, label: int) -> None:
+        self._on_current(lambda: self.desk.session.set_class(label))
+
+    def _on_current(self, act: Any) -> None:
+        if self.desk.session.current is not None:
+            self.desk.do(act)
+
+    def next(self) -> None:
+        self.desk.do(self.desk.session.next)
+
+    def previous(self) -> None:
+        self.desk.do(self.desk.session.previous)
+
+    def undo(self) -> None:
+        self.desk.do(self.desk.session.undo)
+
+    def redo(self) -> None:
+        self.desk.do(self.desk.session.redo)
+
+    def add_here(self) -> None:
+        """Add a cell under the pointer."""
+        position = self.pointer.position()
+        if position is None or not self._viewer.mouse_over_canvas:
+            self.add_at_next_click()
+        else:
+            self._add(position)
+
+    def add_at_next_click(self) -> None:
+        self.pointer.take_add(self._add)
+
+    def _add(self, position: tuple[float, float]) -> None:
+        slide = self.desk.slide
+        if 0 <= position[0] < slide.width and 0 <= position[1] < slide.height:
+            self.desk.do(self.desk.session.add, *position)
+
+    def check_region(self) -> None:
+        """Let the next drag mark a region as checked."""
+        self.pointer.take_rectangle(
+            lambda box: self.desk.do(self.desk.session.check_region, box),
+            "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
+        )
+
+    # ------------------------------------------------------------------------------------------------- looking
+
+    def _click(self, index: int | None) -> None:
+        self._led_by_click = True  # what is clicked is in sight: the canvas stays where it is
+        try:
+            self.desk.session.select(index)
+        finally:
+            self._led_by_click = False
+
+    def _follow(self, index: int | None) -> None:
+        """Bring the current cell into view if it is not, without moving the canvas for nothing."""
+        if index is None or self._led_by_click:
+            return
+        box, view = self.desk.session.cells.boxes[index], self.desk.view
+        if not view.shows(box) or (box[2] - box[0]) * view.zoom < _CELL_ON_CANVAS / 3:
+            view.go_to(box, _CELL_ON_CANVAS)
+
+    def fly(self) -> None:
+        """Bring the current cell to the middle of the canvas."""
+        session = self.desk.session
+        if session.current is not None:
+            self.desk.view.go_to(session.cells.boxes[session.current], _CELL_ON_CANVAS)
+
+    def toggle_overlay(self) -> None:
+        self.overlay.visible = not self.overlay.visible
+        self.review_panel.buttons["hide"].setText("Hide" if self.overlay.visible else "Show")
+
+    def change_threshold(self, by: float) -> None:
+        slider = self.review_panel.threshold
+        slider.setValue(round(slider.value() + by, 2))
+
+    # ---------------------------------------------------------------------------------------------------- keys
+
+    def key_table(self) -> list[Key]:
+        """Return all keys of a sitting."""
+        classes = self.desk.session.taxonomy
+        return [
+            Key(("space", "enter"), "accept the current cell as it is", self.accept),
+            Key(("x",), "reject it: not a cell", self.reject),
+            *(Key((c.key,), f"it is {c.name}", lambda label=i: self.set_class(label)) for i, c in enumerate(classes)),
+            Key(("n",), "next cell, most worth asking first", self.next, repeats=True),
+            Key(("p",), "previous cell", self.previous, repeats=True),
+            Key(("a",), "add a cell under the pointer", self.add_here),
+            Key(("c",), "mark a region as checked: drag a rectangle", self.check_region),
+            Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
+            Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
+            Key(("f",), "go to the current cell", self.fly),
+            Key(("h",), "hide or show the cells", self.toggle_overlay),
+            Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
+            Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
+            Key(("t",), "train now", self.learn_panel.begin),
+            Key(("esc",), "leave a tool", self.pointer.put_down),
+            Key(("?",), "this list", self.show_keys),
+        ]
+
+    def show_keys(self) -> None:
+        """Show the key sheet."""
+        sheet = KeySheet(self.key_table(), self)
+        sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        sheet.show()

@@ -1,0 +1,96 @@
+"""A window for the tests: on a virtual display where there is none, with settings and a data folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.casefile import Case, open_case
+from napari_cervcell.cells import Cells
+from napari_cervcell.slides import open_slide, sample_slide
+from napari_cervcell.ui.display import virtual_display
+
+_own = ExitStack()
+_folder = _own.enter_context(tempfile.TemporaryDirectory())
+os.environ["NAPARI_CONFIG"] = str(Path(_folder) / "settings.yaml")  # napari reads it when it is imported
+os.environ["XDG_RUNTIME_DIR"] = _folder
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    _own.enter_context(virtual_display(1600, 1000))
+
+
+def pytest_unconfigure() -> None:
+    _own.close()
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def slide_path(tmp_path: Path) -> Path:
+    """The sample slide in a folder of its own, where a case file can lie beside it."""
+    return Path(shutil.copy(sample_slide(), tmp_path / "slide.tiff"))
+
+
+TILE = 4096.0
+
+
+def lattice(columns: int = 8, rows: int = 5, pitch: float = 250.0) -> Cells:
+    """Cells on a lattice around (1000, 1000), classes in turn, scores from 0.55 up."""
+    row, column = np.divmod(np.arange(columns * rows), columns)
+    x, y = 1000 + pitch * column, 1000 + pitch * row
+    boxes = np.stack([x - 35, y - 35, x + 35, y + 35], 1)
+    n = len(boxes)
+    return Cells(boxes, np.arange(n) % 6, np.linspace(0.55, 0.95, n), np.full(n, 0.7))
+
+
+@pytest.fixture
+def case_path(slide_path: Path) -> Path:
+    """A case beside the slide in which a model has found the cells of :func:`lattice`."""
+    path = slide_path.with_name(slide_path.name + ".cervcell")
+    with open_slide(slide_path) as slide, open_case(path, slide, reviewer="tester") as case:
+        write_cells(case, lattice())
+    return path
+
+
+def write_cells(case: Case, cells: Cells, model_id: str = "abc") -> None:
+    run = case.start_run(model_id, "a model", "slide")
+    case.write_tile(run, 0, 0, int(TILE), cells)
+    case.finish_run(run, "done")
+
+
+@pytest.fixture
+def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
+    """Return a function that docks the Review widget in a shown window, opens a slide, and returns its `Hands`."""
+    from napari_cervcell.ui.app import dock
+    from napari_cervcell.ui.hands import Hands
+
+    made: list[Hands] = []
+
+    def begin(path: Path | None = None) -> Hands:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1400, 900)
+        hands = Hands(viewer, dock(viewer))
+        made.append(hands)
+        hands.rest(0.05)
+        if path is not None:
+            viewer.open(str(path), plugin="napari-cervcell")
+            hands.rest(0.05)
+            if hands.widget.desk.session is not None:
+                hands.look_at((1000, 1000, 1750, 1500))
+                viewer.scene.camera.zoom = 0.5 / viewer.layers[0].scale[0]
+                hands.rest(0.15)
+        return hands
+
+    yield begin
+    for hands in made:
+        hands.__dict__.clear()  # pytest holds on to it for longer than napari's check for leaks allows

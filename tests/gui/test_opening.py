@@ -1,0 +1,135 @@
+"""A slide comes onto the desk, with its case; what cannot be opened is explained."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_cervcell.casefile import Case, default_case_path
+from napari_cervcell.slides import sample_slide
+from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.mpp_dialog import MppDialog
+
+
+def test_empty_state_says_what_to_do_and_opens_the_sample(sit_down, tmp_path: Path) -> None:
+    hands: Hands = sit_down()
+    widget = hands.widget
+    assert widget.stack.currentIndex() == 0
+    hands.click(widget.sample_button)
+    hands.wait("the sample is open", lambda: widget.desk.session is not None)
+    assert widget.stack.currentIndex() == 1
+    # never inside the installed package
+    case = widget.desk.case.path
+    assert tmp_path in case.parents
+    assert not default_case_path(sample_slide()).exists()
+
+
+def test_case_lies_beside_the_slide_and_its_cells_are_shown_at_once(
+    sit_down, slide_path: Path, case_path: Path
+) -> None:
+    hands: Hands = sit_down(slide_path)
+    desk = hands.widget.desk
+    assert desk.case.path == case_path
+    assert len(desk.session.cells) == 40
+    assert hands.widget.overlay.in_view == len(desk.session.visible(*desk.view.rectangle())) > 0
+    assert hands.viewer.canvas.overlays.scale_bar.visible
+    assert [str(unit) for unit in desk.layer.units] == ["micrometer", "micrometer"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that this user may not write to")
+def test_read_only_folder_gets_its_case_in_the_data_folder(sit_down, slide_path: Path, tmp_path: Path) -> None:
+    slide_path.parent.chmod(0o555)
+    try:
+        hands: Hands = sit_down(slide_path)
+        assert hands.widget.desk.case.path.parent.name == "cases"
+    finally:
+        slide_path.parent.chmod(0o755)
+
+
+def test_slide_without_mpp_asks_once(sit_down, tmp_path: Path) -> None:
+    path = tmp_path / "plain.tiff"
+    pixels = np.full((1024, 1024, 3), 240, np.uint8)
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb")
+    hands: Hands = sit_down(path)
+    desk = hands.widget.desk
+    assert desk.session is None
+    dialog = hands.widget.findChild(MppDialog)
+    dialog.value.setValue(0.4)
+    hands.key("enter", dialog.value)
+    hands.wait("the session has begun", lambda: desk.session is not None)
+    assert desk.layer.scale == pytest.approx([0.4, 0.4])
+    hands.viewer.layers.remove(desk.layer)
+    assert desk.session is None
+    assert hands.widget.stack.currentIndex() == 0
+    hands.viewer.open(str(path), plugin="napari-cervcell")
+    hands.wait("the answer was remembered", lambda: desk.session is not None)
+    assert desk.slide.mpp == pytest.approx(0.4)
+
+
+def test_without_an_answer_the_slide_is_only_shown(sit_down, tmp_path: Path) -> None:
+    path = tmp_path / "plain.tiff"
+    tifffile.imwrite(path, np.full((512, 512, 3), 240, np.uint8), tile=(256, 256), photometric="rgb")
+    hands: Hands = sit_down(path)
+    hands.key("esc", hands.widget.findChild(MppDialog).value)
+    assert hands.widget.desk.session is None
+    assert "size of a pixel" in hands.widget.error_bar.text.text()
+
+
+def test_case_of_another_slide_is_explained_and_the_bar_can_be_dismissed(sit_down, slide_path: Path) -> None:
+    Case.create(
+        default_case_path(slide_path), slide_name="other.svs", fingerprint="x", width=9, height=9, mpp=0.5
+    ).close()
+    hands: Hands = sit_down(slide_path)
+    bar = hands.widget.error_bar
+    assert bar.isVisible()
+    assert "other.svs" in bar.text.text()
+    assert hands.widget.desk.session is None
+    hands.click(bar.close_button)
+    assert not bar.isVisible()
+
+
+def test_broken_slide_is_explained(sit_down, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.svs"
+    broken.write_text("no slide")
+    hands: Hands = sit_down()
+    hands.widget.open_slide(broken)
+    assert "broken.svs" in hands.widget.error_bar.text.text()
+
+
+def test_a_second_slide_takes_the_place_of_the_first(sit_down, slide_path: Path, tmp_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    first = hands.widget.desk.case
+    hands.widget.open_slide(sample_slide())
+    assert hands.widget.desk.slide.path == sample_slide()
+    names = [layer.name for layer in hands.viewer.layers]
+    assert sum(name.startswith("Cells") for name in names) == 1
+    hands.viewer.layers.selection.active = hands.viewer.layers["slide"]
+    assert hands.widget.desk.case.path == first.path
+
+
+def test_napari_starts_with_the_plugin_installed(tmp_path: Path, slide_path: Path) -> None:
+    """A mistake in the manifest can keep napari itself from starting; that shows only in a process of its own."""
+    code = f"""
+import napari
+viewer = napari.Viewer(show=True)
+_, widget = viewer.window.add_plugin_dock_widget("napari-cervcell", "Review")
+viewer.open_sample("napari-cervcell", "slide")
+assert widget.desk.session is not None
+viewer.layers.clear()
+viewer.open({str(slide_path)!r}, plugin="napari-cervcell")
+assert widget.desk.slide.path.name == "slide.tiff"
+import sys
+assert "torch" not in sys.modules
+viewer.close()
+print("well")
+"""
+    environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.strip().endswith("well"), done.stderr[-2000:]
+    assert done.returncode == 0

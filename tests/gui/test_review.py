@@ -1,0 +1,247 @@
+"""Verdicts by mouse and keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QPushButton
+
+from napari_cervcell.casefile import Case, State
+from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.keys import KeySheet
+
+
+@pytest.fixture
+def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
+    return sit_down(slide_path)
+
+
+def centre_of(hands: Hands, row: int) -> tuple[float, float]:
+    x, y = hands.widget.desk.session.cells.centres[row]
+    return float(x), float(y)
+
+
+def in_view(hands: Hands) -> np.ndarray:
+    desk = hands.widget.desk
+    return np.sort([i for i in range(len(desk.session.cells)) if desk.view.shows(desk.session.cells.boxes[i])])
+
+
+def said(hands: Hands) -> list[int]:
+    return hands.widget.desk.case.annotations().states.tolist()
+
+
+def test_a_click_selects_and_does_not_move_the_canvas(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    row = int(in_view(hands)[3])
+    before = hands.viewer.scene.camera.center
+    hands.click_at(*centre_of(hands, row))
+    assert session.current == row
+    assert hands.viewer.scene.camera.center == before
+    hands.wait("the thumbnail is read", lambda: hands.widget.review_panel.thumbnail.has_picture)
+    assert session.taxonomy[int(session.cells.labels[row])].name in hands.widget.review_panel.name.text()
+    x, y = centre_of(hands, row)
+    hands.click_at(x + 125, y + 125)
+    assert session.current is None
+
+
+def test_a_drag_pans_and_selects_nothing(hands: Hands) -> None:
+    before = hands.viewer.scene.camera.center
+    x, y = centre_of(hands, int(in_view(hands)[3]))
+    hands.drag((x, y), (x + 200, y + 100))
+    assert hands.widget.desk.session.current is None
+    assert hands.viewer.scene.camera.center != pytest.approx(before)
+
+
+def test_keys_give_verdicts_that_are_on_disk(hands: Hands) -> None:
+    session, case = hands.widget.desk.session, hands.widget.desk.case
+    hands.key("n")
+    first = session.current
+    assert first is not None
+    hands.key("space")
+    assert session.states[first] == State.ACCEPTED
+    second = session.current
+    assert second not in (None, first)
+    hands.key("x")
+    assert session.states[second] == State.REJECTED
+    third = session.current
+    other = (int(session.cells.labels[third]) + 1) % 6
+    hands.key(session.taxonomy[other].key)
+    assert session.states[third] == State.CORRECTED
+    assert session.cells.labels[third] == other
+    fourth = session.current
+    hands.key("enter")
+    assert session.states[fourth] == State.ACCEPTED
+    with Case.open(case.path) as seen_by_another:
+        assert len(seen_by_another.annotations()) == 4
+    hands.key("p")
+    assert session.current == fourth
+    hands.key("u")
+    hands.key("ctrl+z")
+    assert len(case.annotations()) == 2
+    hands.key("ctrl+shift+z")
+    assert len(case.annotations()) == 3
+
+
+def test_buttons_do_what_the_keys_do(hands: Hands) -> None:
+    session, panel = hands.widget.desk.session, hands.widget.review_panel
+    hands.click(panel.buttons["next"])
+    hands.click(panel.buttons["accept"])
+    hands.click(panel.buttons["reject"])
+    corrected = session.current
+    hands.click(panel.classes[(int(session.cells.labels[corrected]) + 2) % 6])
+    assert sorted(said(hands)) == [State.ACCEPTED, State.CORRECTED, State.REJECTED]
+    hands.click(panel.buttons["undo"])
+    hands.click(panel.buttons["undo"])
+    hands.click(panel.buttons["redo"])
+    assert sorted(said(hands)) == [State.ACCEPTED, State.REJECTED]
+    assert "2 reviewed" in panel.reviewed.text()
+    assert not panel.buttons["previous"].isHidden()
+
+
+@pytest.mark.parametrize("chosen", ["Cells", "Checked regions", "slide"])
+def test_napari_takes_no_key_whichever_layer_is_active(hands: Hands, chosen: str) -> None:
+    """A Points layer has keys of its own for 1 to 5, A and P, an Image for 1 and 2."""
+    session = hands.widget.desk.session
+    hands.viewer.layers.selection.active = hands.viewer.layers[chosen]
+    mode = hands.viewer.layers[chosen].mode
+    hands.key("n")
+    for _ in range(2):
+        row = session.current
+        hands.key("2")
+        assert session.cells.labels[row] == 1
+        assert session.states[row] > 0
+    hands.point_at(1125, 1125)
+    hands.key("a")
+    hands.key("4")
+    assert said(hands)[-1] == State.ADDED
+    assert hands.viewer.layers[chosen].mode == mode
+    assert {layer.name for layer in hands.viewer.layers} == {"slide", "Cells", "Checked regions"}
+
+
+def test_keys_work_from_panels_but_not_in_text_fields(hands: Hands) -> None:
+    session, widget = hands.widget.desk.session, hands.widget
+    hands.key("n", widget.detect_panel.device.native)
+    row = session.current
+    assert row is not None
+    hands.key("x", widget.review_panel.buttons["add"])
+    assert session.states[row] == State.REJECTED
+    name = widget.case_panel.reviewer.native
+    line = name if name.metaObject().className() == "QLineEdit" else name.lineEdit()
+    line.setText("")
+    for letter in ("x", "2", "space", "n"):
+        hands.key(letter, line)
+    assert line.text() == "x2 n"
+    assert len(said(hands)) == 1
+
+
+def test_reviewer_name_goes_with_the_next_verdict(hands: Hands) -> None:
+    widget = hands.widget
+    line = widget.case_panel.reviewer.native
+    line.clear()
+    for letter in "dr":
+        hands.key(letter, line)
+    hands.key("enter", line)
+    hands.key("n")
+    hands.key("space")
+    assert widget.desk.case.events()[-1].reviewer == "dr"
+
+
+def test_cell_is_added_under_the_pointer_or_at_the_next_click(hands: Hands) -> None:
+    session, case = hands.widget.desk.session, hands.widget.desk.case
+    hands.point_at(1125, 1125)
+    hands.key("a")
+    assert session.cells.centres[session.current] == pytest.approx([1125, 1125], abs=4)
+    hands.click(hands.widget.review_panel.buttons["add"])
+    hands.click_at(1375, 1125)
+    assert session.cells.centres[session.current] == pytest.approx([1375, 1125], abs=4)
+    assert case.annotations().states.tolist() == [State.ADDED, State.ADDED]
+    assert hands.widget.pointer.tool == "select"
+
+
+def test_a_dragged_rectangle_becomes_a_checked_region(hands: Hands) -> None:
+    session, camera = hands.widget.desk.session, hands.viewer.scene.camera
+    hands.point_at(1100, 1100)
+    before = camera.center
+    hands.key("c")
+    assert "Drag" in hands.widget.overlay.hint
+    hands.drag((900, 900), (1400, 1300))
+    assert session.checked_regions == pytest.approx(np.array([[900, 900, 1400, 1300]]), abs=5)
+    assert camera.center == before
+    assert camera.mouse_pan
+    hands.rest(0.1)
+    assert hands.widget.overlay.regions.nshapes == 1
+    hands.key("u")
+    hands.rest(0.1)
+    assert hands.widget.overlay.regions.nshapes == 0
+
+
+def test_escape_leaves_a_tool(hands: Hands) -> None:
+    hands.key("c")
+    hands.key("esc")
+    hands.drag((900, 900), (1400, 1300))
+    assert len(hands.widget.desk.session.checked_regions) == 0
+    assert hands.widget.overlay.hint == ""
+
+
+def test_next_brings_the_cell_into_view_and_f_to_the_middle(hands: Hands) -> None:
+    desk = hands.widget.desk
+    hands.look_at((6000, 4000, 6100, 4100))
+    hands.key("n")
+    box = desk.session.cells.boxes[desk.session.current]
+    assert desk.view.shows(box)
+    hands.drag((box[0] + 100, box[1] + 100), (box[0] + 300, box[1] + 200))
+    hands.key("f")
+    x1, y1, x2, y2 = desk.view.rectangle()
+    assert [(x1 + x2) / 2, (y1 + y2) / 2] == pytest.approx([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], abs=2)
+
+
+def test_threshold_keys_and_hiding(hands: Hands) -> None:
+    overlay, session = hands.widget.overlay, hands.widget.desk.session
+    before = overlay.in_view
+    for _ in range(6):
+        hands.key("]")
+    hands.rest(0.1)
+    assert session.threshold == pytest.approx(0.8)
+    assert overlay.in_view < before
+    for _ in range(6):
+        hands.key("[")
+    hands.rest(0.1)
+    assert overlay.in_view == before
+    hands.key("h")
+    assert not overlay.points.visible
+    assert "hidden" in hands.viewer.canvas.overlays.text.text
+    hands.key("h")
+    assert overlay.points.visible
+    assert not hands.viewer.canvas.overlays.text.visible
+
+
+def test_question_mark_shows_every_key(hands: Hands) -> None:
+    hands.key("?")
+    sheet = hands.widget.findChild(KeySheet)
+    assert sheet.isVisible()
+    texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_panel.name)))
+    for key in hands.widget.key_table():
+        assert f"<b>{key.names[0]}</b>" in texts
+    hands.click(sheet.findChild(QPushButton))
+
+
+def test_reopening_restores_everything(sit_down, hands: Hands, slide_path: Path) -> None:
+    hands.key("n")
+    for key in ("space", "x", "space"):
+        hands.key(key)
+    states = said(hands)
+    hands.viewer.layers.remove(hands.widget.desk.layer)
+    hands.viewer.open(str(slide_path), plugin="napari-cervcell")
+    assert said(hands) == states
+    assert "3 reviewed" in hands.widget.review_panel.reviewed.text()
+
+
+def test_everything_has_a_tooltip(hands: Hands) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSlider
+
+    for kind in (QAbstractButton, QComboBox, QLineEdit, QSlider):
+        for widget in hands.widget.findChildren(kind):
+            parents = (widget, widget.parentWidget(), widget.parentWidget().parentWidget())
+            assert any(p.toolTip() for p in parents), widget

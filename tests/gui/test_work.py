@@ -1,0 +1,153 @@
+"""Detection and training behind the window."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.casefile import State, open_case
+from napari_cervcell.models import Model
+from napari_cervcell.slides import open_slide
+from napari_cervcell.ui.hands import Hands
+
+
+@pytest.fixture
+def with_model(slide_path: Path, small_model: Model) -> Path:
+    """A slide whose case has a round with a model in use; its fresh weights see cells everywhere."""
+    path = slide_path.with_name(slide_path.name + ".cervcell")
+    with open_slide(slide_path) as slide, open_case(path, slide) as case:
+        number = case.start_round("shipped", {})
+        case.finish_round(number, "promoted", {}, small_model.to_bytes(), small_model.id, "Promoted in a test.")
+    return slide_path
+
+
+@pytest.fixture
+def hands(sit_down, with_model: Path) -> Hands:
+    hands = sit_down(with_model)
+    hands.widget.desk.view.go_to((4000, 3000, 4400, 3300))
+    hands.viewer.scene.camera.zoom = 2 / hands.widget.desk.layer.scale[0]
+    hands.rest(0.1)
+    return hands
+
+
+def detection_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("cervcell-read")]
+
+
+def test_detecting_the_view_brings_cells_in_and_keeps_them(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    widget.detect_panel.scope.value = "view"
+    hands.click(widget.detect_panel.start)
+    assert desk.detection.running
+    assert not widget.detect_panel.start.isEnabled()
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    hands.rest(0.1)
+    assert widget.detect_panel.start.isEnabled()
+    assert "Done" in widget.detect_panel.status.text()
+    assert not widget.error_bar.isVisible()
+    found = len(desk.case.detections().cells)
+    assert found == (desk.session.cells.scores >= 0).sum()
+    run = desk.case.runs()[-1]
+    assert run.state == "done"
+
+
+def test_cancel_keeps_what_was_found(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    hands.click(widget.detect_panel.start)
+    hands.wait("the first tile is done", lambda: "tiles/s" in widget.detect_panel.status.text(), 120)
+    hands.click(widget.detect_panel.cancel)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 60)
+    assert desk.case.runs()[-1].state == "cancelled"
+    assert "Cancelled" in widget.detect_panel.status.text()
+    assert len(desk.case.detections().tiles) > 0
+
+
+def test_a_region_is_drawn_first(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    widget.detect_panel.scope.value = "region"
+    hands.click(widget.detect_panel.start)
+    assert not desk.detection.running
+    x1, y1, x2, y2 = desk.view.rectangle()
+    hands.drag((x1 + 50, y1 + 50), ((x1 + x2) / 2, (y1 + y2) / 2))
+    assert desk.detection.running
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    assert desk.case.runs()[-1].scope == "region"
+
+
+def test_closing_the_window_stops_the_work(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    path = desk.case.path
+    hands.click(widget.detect_panel.start)
+    hands.wait("the scan is on its way", lambda: "tiles/s" in widget.detect_panel.status.text(), 120)
+    hands.viewer.close()
+    hands.rest(0.1)
+    assert not desk.detection.running
+    assert desk.session is None
+    assert detection_threads() == []
+    from napari_cervcell.casefile import Case
+
+    with Case.open(path) as case:
+        assert case.runs()[-1].state == "cancelled"
+
+
+def test_a_model_that_is_no_model_is_explained(hands: Hands, tmp_path: Path) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no model")
+    widget.detect_panel.use_file(broken)
+    hands.click(widget.detect_panel.start)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 60)
+    assert "broken.safetensors" in widget.error_bar.text.text()
+    assert "Stopped" in widget.detect_panel.status.text()
+
+
+def test_export_writes_what_is_shown(sit_down, slide_path: Path, case_path: Path, tmp_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    hands.key("n")
+    hands.key("x")
+    target = tmp_path / "cells.geojson"
+    hands.widget.case_panel.export(target)
+    assert len(json.loads(target.read_text())["features"]) >= 39
+    hands.widget.case_panel.export(tmp_path / "nowhere" / "cells.geojson")
+    assert "cells.geojson" in hands.widget.error_bar.text.text()
+
+
+def test_a_round_of_training_from_the_window(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    x1, y1, x2, y2 = desk.view.rectangle()
+    for i, share in enumerate(np.linspace(0.2, 0.8, 6)):
+        hands.point_at(x1 + share * (x2 - x1), y1 + share * (y2 - y1))
+        hands.key("a")
+        hands.key(str(1 + i % 6))
+    assert (desk.case.annotations().states == State.ADDED).sum() == 6
+    assert widget.learn_panel.waiting.text().startswith("6 cells")
+    widget.learn_panel.seconds = 2.0
+    outcome: dict = {}
+    desk.training.finished.connect(outcome.update)
+    hands.key("t")
+    assert desk.training.running
+    hands.wait("the round has ended", lambda: outcome, 240)
+    assert outcome["kind"] == "done", outcome
+    assert len(widget.learn_panel.curve.losses) > 0
+    assert widget.learn_panel.status.text() == outcome["message"]
+    assert len(desk.case.rounds()) == 2
+    if outcome["state"] == "promoted":
+        assert desk.detection.running  # the view is looked at anew
+    desk.detection.shut_down()
+
+
+def test_a_round_can_be_cancelled(hands: Hands) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    hands.point_at(*np.add(desk.view.rectangle()[:2], 100))
+    hands.key("a")
+    hands.click(widget.learn_panel.start)
+    hands.wait("the round runs", lambda: desk.training.running, 5)
+    hands.rest(1.0)
+    hands.click(widget.learn_panel.cancel)
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    assert desk.case.active_round == 1
+    assert widget.learn_panel.start.isEnabled()
