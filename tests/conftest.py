@@ -11,7 +11,6 @@ from napari_cervcell.models import DEFAULT_CONFIG, Model, build, load_model
 from napari_cervcell.slides import Slide, open_slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
-
 # a busy machine is slow now and then; speed is not what tests are for
 settings.register_profile("cervcell", deadline=None)
 settings.load_profile("cervcell")

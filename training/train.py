@@ -97,9 +97,9 @@ def main() -> None:
     network = with_imagenet_weights(build(config)).to(memory_format=torch.channels_last)
 
     labels = np.concatenate([f.labels for f in fields])
-    prior = np.bincount(labels, minlength=len(BETHESDA)) + 1.0
+    count = np.bincount(labels, minlength=len(BETHESDA)) + 1.0
     objective = Objective(
-        torch.tensor(prior / prior.sum(), dtype=torch.float32),
+        torch.tensor(50 * count / count.sum(), dtype=torch.float32),
         torch.Generator().manual_seed(args.seed),
     )
     settings = FitSettings(steps=args.steps, batch=args.batch, weight_decay=0.05)

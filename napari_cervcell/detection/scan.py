@@ -84,7 +84,7 @@ class Scan:
     view, region : rectangle (x1, y1, x2, y2), level-0 px, optional
         See :func:`plan`.
     foreground : Foreground, optional
-        Tiles outside the view without foreground are left out.
+        Tiles without foreground are left out.
     device : str
         "auto", "cpu", "cuda" or "mps".
     case : Case, optional

@@ -77,13 +77,14 @@ def plan(
     Parameters
     ----------
     view : rectangle, optional
-        What is on screen, level-0 px: its tiles come first, from its centre outwards, glass or not.
+        What is on screen, level-0 px: its tiles come first, from its centre outwards.
     region : rectangle, optional
         Nothing outside is scanned; without one, the whole slide is.
     wanted : callable, optional
-        ``wanted(x1, y1, x2, y2)`` says whether a tile outside the view has foreground; others are left out.
+        ``wanted(x1, y1, x2, y2)`` says whether a tile has foreground; others are left out.
     """
-    tiles = grid.within(region or (0, 0, grid.width, grid.height))
+    whole = region or (0, 0, grid.width, grid.height)
+    tiles = [t for t in grid.within(whole) if wanted is None or wanted(*t.box)]
     first: list[Tile] = []
     if view is not None:
         seen = set(grid.within(view))
@@ -93,7 +94,7 @@ def plan(
             key=lambda t: (max(abs(t.x + t.size / 2 - cx), abs(t.y + t.size / 2 - cy)), t.y, t.x),
         )
     done = set(first)
-    rest = [t for t in tiles if t not in done and (wanted is None or wanted(*t.box))]
+    rest = [t for t in tiles if t not in done]
     # there and back again, row by row: the next tile is a neighbour, whose pixels are likely in a cache
     rest.sort(key=lambda t: (t.y, t.x if (t.y // t.size) % 2 == 0 else -t.x))
     return first + rest

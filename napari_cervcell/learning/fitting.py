@@ -83,14 +83,14 @@ def fit(
     averaged = copy.deepcopy(network).eval()
     optimiser = _optimiser(network, settings)
     start = time.monotonic()
-    warm = max(1, min(100, settings.steps // 20))
+    warm = min(0.05, 100 / settings.steps)  # of the whole, whether steps or seconds end it
     for step, (images, targets) in enumerate(_prefetched(sampler, settings)):
         done = step / settings.steps
         if settings.seconds is not None:
             done = max(done, (time.monotonic() - start) / settings.seconds)
         if done >= 1:
             break
-        factor = min(1.0, (step + 1) / warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        factor = min(1.0, (done + 1 / settings.steps) / warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         first, last = settings.progress

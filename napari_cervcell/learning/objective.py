@@ -35,17 +35,17 @@ class Objective:
 
     Attributes
     ----------
-    prior : float32 (C,)
-        Shares of the classes in what is drawn for training, kept up to date batch by batch. The class logits are
-        trained as ``logits + ln prior`` (balanced softmax), so that what they say at inference does not lean to the
-        frequent classes.
+    counts : float32 (C,)
+        Locations of each class drawn lately, kept up to date batch by batch; to begin with, a guess, all above 0. The
+        class logits are trained as ``logits + ln(counts / sum)`` (balanced softmax), so that what they say at inference
+        does not lean to the frequent classes.
     a_pos, a_neg : float
         Grad-Libra's two dials.
     rejected_weight : float
         Weight of a location at which a reviewer rejected a detection.
     """
 
-    prior: Tensor
+    counts: Tensor
     generator: torch.Generator
     a_pos: float = 0.6
     a_neg: float = 0.8
@@ -77,9 +77,8 @@ class Objective:
         naming = sides = torch.zeros(())
         if len(image):
             label = target.label[image, row, col]
-            shares = torch.bincount(label, minlength=len(self.prior)) / len(label)
-            self.prior = torch.lerp(self.prior, shares, 0.01)
-            logits = dense.classes.float()[image, :, row, col] + self.prior.log()
+            self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
+            logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
             naming = F.cross_entropy(logits, label, label_smoothing=0.1)
             predicted = _as_boxes(dense.sides.float()[image, :, row, col])
             sides = generalized_box_iou_loss(predicted, _as_boxes(target.sides[image, :, row, col]), reduction="mean")

@@ -8,6 +8,7 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..casefile import Case, RoundState
@@ -61,13 +62,17 @@ def _round(case_path: Path, slide_path: Path, seconds: float, seed: int) -> None
         number = case.start_round(parent.id, {"seconds": seconds, "seed": seed})
         _say("started", round=number)
 
+        smooth: list[float] = []
+
         def report(step: Step) -> None:
+            # single batches differ more than the model changes: the mean of the last ones shows where it goes
+            smooth.append(float(step.losses.total.detach()))
             _say(
                 "progress",
                 round=number,
                 step=step.step + 1,
                 done=step.done,
-                loss=float(step.losses.total.detach()),
+                loss=fmean(smooth[-20:]),
                 seconds_left=max(0.0, seconds - step.seconds),
             )
 
