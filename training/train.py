@@ -102,7 +102,7 @@ def main() -> None:
         torch.tensor(50 * count / count.sum(), dtype=torch.float32),
         torch.Generator().manual_seed(args.seed),
     )
-    settings = FitSettings(steps=args.steps, batch=args.batch, weight_decay=0.05)
+    settings = FitSettings(steps=args.steps, batch=args.batch, weight_decay=0.05, frozen=2)
     card = card_of(config, settings, fields, args.mpp, splits)
     sums: list[list[float]] = []
 
@@ -124,7 +124,7 @@ def main() -> None:
                 print("val", json.dumps(shown), flush=True)
 
     start = time.monotonic()
-    averaged = fit(network, CropSampler(fields, Crops(args.crop, args.mpp), rng), objective, settings, report)
+    averaged = fit(network, CropSampler(fields, Crops(args.crop, args.mpp, rim=32), rng), objective, settings, report)
     card["training"]["minutes"] = round((time.monotonic() - start) / 60, 1)
     card["training"]["progress"] = 1.0
     card["metrics"] = {

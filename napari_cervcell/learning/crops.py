@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..models import to_input
+from ..models import NOTHING, to_input
 from .fields import Field
 from .targets import Targets, assign, collate
 
@@ -26,10 +26,23 @@ _Box = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """How crops are cut: `size` px (a multiple of 32) of the network's input at `mpp` µm per px."""
+    """How crops are cut.
+
+    Attributes
+    ----------
+    size : int
+        Side of a crop, px of the network's input, a multiple of 32.
+    mpp : float
+        µm per px of the network's input.
+    rim : int
+        A crop may reach so many px of the network's input over an image's edge, into nothing. For images that end
+        where the microscope's field ended: nuclei that the edge cuts are labelled by chance, and only a network that
+        sees the edge can tell them from the others.
+    """
 
     size: int
     mpp: float
+    rim: int = 0
 
 
 class CropSampler:
@@ -89,8 +102,9 @@ class CropSampler:
         else:
             x, y = (around[0] + around[2]) / 2, (around[1] + around[3]) / 2
         # anywhere in the crop but not at its rim, and the crop inside the image where it fits
-        x1 = _inside(x - side * rng.uniform(0.1, 0.9), side, width)
-        y1 = _inside(y - side * rng.uniform(0.1, 0.9), side, height)
+        rim = self.crops.rim * scale
+        x1 = _inside(x - side * rng.uniform(0.1, 0.9), side, width, rim)
+        y1 = _inside(y - side * rng.uniform(0.1, 0.9), side, height, rim)
         image = _resample(field.rgb, x1, y1, side, size)
 
         def mapped(boxes: _Box) -> _Box:
@@ -109,20 +123,18 @@ class CropSampler:
         return _stained(image, rng), targets
 
 
-def _inside(start: float, side: float, length: int) -> float:
-    return float(np.clip(start, 0, length - side)) if side < length else (length - side) / 2
+def _inside(start: float, side: float, length: int, rim: float) -> float:
+    return float(np.clip(start, -rim, length - side + rim)) if side < length else (length - side) / 2
 
 
 def _resample(rgb: NDArray[np.uint8], x1: float, y1: float, side: float, size: int) -> NDArray[np.uint8]:
-    """Return the square of `side` px at (x1, y1) as uint8 (size, size, 3); outside the image is its brightest tone."""
+    """Return the square of `side` px at (x1, y1) as uint8 (size, size, 3); outside the image is NOTHING."""
     height, width = rgb.shape[:2]
     left, top = int(np.floor(x1)) - 2, int(np.floor(y1)) - 2
     right, bottom = int(np.ceil(x1 + side)) + 2, int(np.ceil(y1 + side)) + 2
     part = rgb[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     if part.shape[:2] != (bottom - top, right - left):
-        tone = np.percentile(part[::8, ::8].reshape(-1, 3), 95, axis=0).astype(np.uint8)
-        canvas = np.empty((bottom - top, right - left, 3), np.uint8)
-        canvas[:] = tone
+        canvas = np.full((bottom - top, right - left, 3), NOTHING, np.uint8)
         dy, dx = max(-top, 0), max(-left, 0)
         canvas[dy : dy + part.shape[0], dx : dx + part.shape[1]] = part
         part = canvas
@@ -150,6 +162,7 @@ def _stained(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     gain = torch.tensor(rng.normal(1, 0.1, 3) * rng.normal(1, 0.15), dtype=torch.float32).clamp(0.55, 1.6)
     shift = torch.tensor(rng.normal(0, 0.03, 3), dtype=torch.float32)
     x = torch.exp(-(density * gain + shift))
+    x = x @ (torch.eye(3) + torch.tensor(rng.normal(0, 0.03, (3, 3)), dtype=torch.float32))
     grey = x.mean(-1, keepdim=True)
     x = grey + (x - grey) * float(np.clip(rng.normal(1, 0.15), 0.5, 1.6))
     if rng.random() < 0.25:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cells import Cells, centres_of
-from ..models import Model, decode, predict, to_input
+from ..models import NOTHING, Model, decode, predict, to_input
 from .fields import Field
 
 __all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_field", "score_cells"]
@@ -21,6 +21,8 @@ HIT_RADIUS = 24.0
 """A detection is a hit if the nearest unused point lies within so many px of the image as stored."""
 
 _LOWEST = 0.02
+_RIM = 32
+"""Px of nothing that the network sees around a field, so that it knows where the field ends."""
 
 
 def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cells:
@@ -29,20 +31,15 @@ def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cel
     shrink = model.mpp / field.mpp
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
     small = np.asarray(Image.fromarray(field.rgb).resize(size, Image.Resampling.BILINEAR))
-    padded = _padded(small)
+    padded = np.full((size[1] // 32 * 32 + 3 * _RIM, size[0] // 32 * 32 + 3 * _RIM, 3), NOTHING, np.uint8)
+    padded[_RIM : _RIM + size[1], _RIM : _RIM + size[0]] = small
     with torch.inference_mode():
         dense = predict(model.network, to_input(padded[None]))
     cells = decode(dense, threshold)[0]
     scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
-    found = Cells(cells.boxes * scale, cells.labels, cells.scores, cells.class_scores)
+    found = Cells((cells.boxes - _RIM) * scale, cells.labels, cells.scores, cells.class_scores)
     x, y = found.centres.T
     return found[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
-
-
-def _padded(rgb: NDArray[np.uint8], multiple: int = 32) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    bottom, right = -height % multiple, -width % multiple
-    return np.pad(rgb, ((0, bottom), (0, right), (0, 0)), mode="edge")
 
 
 def match_points(cells: Cells, points: NDArray[np.float32], radius: float = HIT_RADIUS) -> NDArray[np.int64]:

@@ -79,7 +79,7 @@ class Objective:
             label = target.label[image, row, col]
             self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
             logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
-            naming = F.cross_entropy(logits, label, label_smoothing=0.1)
+            naming = F.cross_entropy(logits, label)
             predicted = _as_boxes(dense.sides.float()[image, :, row, col])
             sides = generalized_box_iou_loss(predicted, _as_boxes(target.sides[image, :, row, col]), reduction="mean")
         total = known + unknown + naming + sides

@@ -184,11 +184,14 @@ def train_round(
     slide: Slide,
     *,
     seconds: float = 60.0,
+    steps: int | None = None,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Train the case's model on the case's corrections for about `seconds`, and judge it against its parent.
+    """Train the case's model on the case's corrections, and judge it against its parent.
+
+    It trains for about `seconds`, or where a script must get the same model twice, for exactly `steps`.
 
     Half of every batch comes from the case, half is replayed from fields that the shipped model learned from, so that
     nothing is forgotten. Known elements take Grad-Libra, unknown ones the exclusive branch with its schedule carried on
@@ -213,8 +216,8 @@ def train_round(
     objective = Objective(torch.tensor(50 * count / count.sum(), dtype=torch.float32), mixed_seed)
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
-        steps=max(20, int(seconds * 20)),
-        seconds=seconds,
+        steps=steps or max(20, int(seconds * 20)),
+        seconds=None if steps else seconds,
         rate=5e-4,
         progress=(progress, min(1.0, progress + 0.1)),
         average=0.95,

@@ -67,7 +67,7 @@ class FCOSHead(nn.Module):
         self.cell = nn.Conv2d(width // 2, 1, 1)
         self.sides = nn.Conv2d(width // 2, 4, 1)
         self.classes = nn.Conv2d(width, n_classes, 1)
-        self.dropout = nn.Dropout2d(0.2)
+        self.dropout = nn.Dropout2d(0.3)
         for conv in (self.cell, self.sides, self.classes):
             nn.init.normal_(conv.weight, std=0.01)
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

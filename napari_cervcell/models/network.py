@@ -14,10 +14,13 @@ from .backbones import EfficientNetLite0
 from .heads import Dense, FCOSHead
 from .necks import TopDownNeck
 
-__all__ = ["DEFAULT_CONFIG", "OVERLAP", "STRIDE", "Network", "build", "decode", "predict", "to_input"]
+__all__ = ["DEFAULT_CONFIG", "NOTHING", "OVERLAP", "STRIDE", "Network", "build", "decode", "predict", "to_input"]
 
 STRIDE = 4
 """Distance between neighbouring locations of the output grid, px of the network's input."""
+
+NOTHING = 127
+"""Grey level outside an image: 0 in the network's input, as the padding of its convolutions."""
 
 OVERLAP = 0.5
 """Of two boxes with a greater intersection over union only one is a cell: crowded nuclei overlap less than that."""
@@ -65,7 +68,7 @@ def build(config: dict[str, Any]) -> Network:
 def to_input(rgb: NDArray[np.uint8] | Tensor) -> Tensor:
     """Turn uint8 (n, h, w, 3) RGB into the network's float32 (n, 3, h, w), channels last in memory."""
     x = torch.as_tensor(rgb).permute(0, 3, 1, 2).float()
-    return ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+    return ((x - NOTHING) / 128.0).contiguous(memory_format=torch.channels_last)
 
 
 def predict(network: Network, x: Tensor) -> Dense:

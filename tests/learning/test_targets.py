@@ -53,8 +53,8 @@ def test_a_rejected_cell_is_known_background_there_and_nowhere_else() -> None:
 
 def test_a_checked_region_is_known_up_to_its_border() -> None:
     t = targets(checked=np.array([[0, 0, 80, 160]], np.float32))
-    assert t.known[:, :10].all()
-    assert t.unknown[:, 10:].all()
+    assert t.known[:, : 80 // STRIDE].all()
+    assert t.unknown[:, 80 // STRIDE :].all()
 
 
 def test_a_cell_in_a_checked_region_is_not_background() -> None:
@@ -74,9 +74,9 @@ def test_what_is_held_back_teaches_nothing_even_in_a_checked_region() -> None:
 
 def test_outside_the_image_nothing_is_taught() -> None:
     t = assign((160, 160), NONE, np.zeros(0, np.int16), NONE, NONE, np.array([0, 0, 80, 160], np.float32), NONE)
-    assert t.unknown[:, :10].all()
-    assert not t.unknown[:, 10:].any()
-    assert not t.known[:, 10:].any()
+    assert t.unknown[:, : 80 // STRIDE].all()
+    assert not t.unknown[:, 80 // STRIDE :].any()
+    assert not t.known[:, 80 // STRIDE :].any()
 
 
 @given(st.lists(st.tuples(st.floats(1, 159), st.floats(1, 159)), max_size=12), st.integers(0, 1))
