@@ -305,8 +305,8 @@ def _plain(answer: Answer, indent: str = "") -> list[str]:
         name = key.replace("_", " ")
         if isinstance(value, dict):
             lines += [f"{indent}{name}:", *_plain(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            rows = (", ".join(f"{k} {v}" for k, v in row.items()) for row in value)
+        elif isinstance(value, list) and value:
+            rows = (", ".join(f"{k} {v}" for k, v in r.items()) if isinstance(r, dict) else r for r in value)
             lines += [f"{indent}{name}:", *(f"{indent}  {row}" for row in rows)]
         else:
             shown = f"{value:.4g}" if isinstance(value, float) else "-" if value is None else value

@@ -114,15 +114,14 @@ class DetectPanel(QWidget):
         self.bar.setFormat("%v of %m tiles")
         unread = f" · {last.unreadable} tiles could not be read" if last.unreadable else ""
         speed = f"{last.tiles_per_second:.1f} tiles/s"
-        self.status.setText(f"{last.found:,} cells found · {speed} · {time_left(last.seconds_left)}{unread}")
+        self.status.setText(f"{self._known():,} cells found · {speed} · {time_left(last.seconds_left)}{unread}")
 
     def _end(self, outcome: str) -> None:
         if self.bar.maximum() == 0:
             self.bar.setRange(0, 1)
             self.bar.setValue(outcome == "done")
-        found = self.status.text().split(" · ")[0]
-        if not found.endswith("found"):
-            found = "Nothing was left to look at"
+        looked = "found" in self.status.text()
+        found = f"{self._known():,} cells found" if looked else "Nothing was left to look at"
         words = {"done": "Done", "cancelled": "Cancelled; detect again to go on", "failed": "Stopped by an error"}
         self.status.setText(f"{words[outcome]}. {found}." if outcome != "failed" else "Stopped by an error.")
         self._enable()
@@ -130,9 +129,13 @@ class DetectPanel(QWidget):
     def _opened(self) -> None:
         self.refresh_models()
         self.bar.hide()
-        known = sum(c.detected for c in self._desk.session.counts()) if self._desk.session else 0
+        known = self._known()
         self.status.setText(f"{known:,} cells are known from earlier." if known else "Not started.")
         self._enable()
+
+    def _known(self) -> int:
+        """Cells with a score that is shown: what the table of the case counts, too."""
+        return sum(c.detected for c in self._desk.session.counts()) if self._desk.session else 0
 
     def _enable(self) -> None:
         running = self._desk.detection.running

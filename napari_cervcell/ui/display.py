@@ -15,8 +15,8 @@ from ..errors import CervcellError
 __all__ = ["DisplayError", "virtual_display"]
 
 _PATIENCE = 30.0  # seconds
-_SERVE = 'Xvfb "$@" & read -r _; kill $!'
-_serving: list[subprocess.Popen[bytes]] = []
+# in the background, until the pipe that is the shell's input closes, which the end of this process does too
+_SERVE = 'exec 3<&0; { Xvfb "$@" 3<&- & read -r _ <&3; kill $!; } &'
 
 
 class DisplayError(CervcellError):
@@ -34,15 +34,16 @@ def virtual_display(width: int = 1600, height: int = 1000) -> Iterator[None]:
         raise DisplayError("There is no display and no Xvfb to stand in for one. Install it: apt install xvfb.")
     read_end, write_end = os.pipe()
     arguments = ["-displayfd", str(write_end), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
-    # the shell waits for the end of its input, which comes with the end of this process, and then ends the server
-    server = subprocess.Popen(
+    until, alive = os.pipe()
+    subprocess.run(
         ["sh", "-c", _SERVE, "sh", *arguments],
         pass_fds=[write_end],
-        stdin=subprocess.PIPE,
+        stdin=until,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        check=True,
     )
-    _serving.append(server)
+    os.close(until)
     os.close(write_end)
     before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM")}
     try:
@@ -60,5 +61,4 @@ def virtual_display(width: int = 1600, height: int = 1000) -> Iterator[None]:
                 os.environ[name] = value
         widgets = sys.modules.get("qtpy.QtWidgets")
         if widgets is None or widgets.QApplication.instance() is None:
-            _serving.remove(server)
-            server.communicate()
+            os.close(alive)
