@@ -20,9 +20,7 @@ ROUND_SECONDS = 60.0
 
 
 def _in_words(round_: Round) -> str:
-    if round_.state == "running":
-        return "running"
-    return {"promoted": "promoted", "candidate": "kept as a candidate"}.get(round_.state, round_.state)
+    return "kept as a candidate" if round_.state == "candidate" else round_.state
 
 
 class LearnPanel(QWidget):
