@@ -88,11 +88,10 @@ class Thumbnail(QWidget):
         painter.setPen(QPen(QColor(self._color), 2))
         w, h = self._box
         painter.drawRect(QRectF(whole.center().x() - w / 2, whole.center().y() - h / 2, w, h))
-        # 20 µm, as a measure
+        # 20 µm, as a measure; on a plate, for it must be read over dark nuclei and pale glass alike
         bar = 20 / FIELD * self.width()
-        y = self.height() - 8
-        painter.setPen(QPen(QColor("white"), 4))
-        painter.drawLine(8, y, round(8 + bar), y)
-        painter.setPen(QPen(QColor("black"), 2))
-        painter.drawLine(8, y, round(8 + bar), y)
-        painter.drawText(QRectF(8, y - 18, bar, 16), Qt.AlignmentFlag.AlignCenter, "20 µm")
+        plate = QRectF(4, self.height() - 26, bar + 8, 22)
+        painter.fillRect(plate, QColor(0, 0, 0, 150))
+        painter.setPen(QPen(QColor("white"), 2))
+        painter.drawLine(8, self.height() - 8, round(8 + bar), self.height() - 8)
+        painter.drawText(plate.adjusted(0, 0, 0, -6), Qt.AlignmentFlag.AlignCenter, "20 µm")
