@@ -16,6 +16,9 @@ from .targets import Targets
 
 __all__ = ["Losses", "Objective"]
 
+_REACH = 3
+"""Locations from a cell's centre to the end of what `targets.RING` leaves out around it."""
+
 
 class Losses(NamedTuple):
     """The parts of the loss; `total` has the gradient."""
@@ -70,6 +73,7 @@ class Objective:
                 tau=schedule.tau(epoch),
                 sampling=schedule.sampling(epoch),
                 generator=self.generator,
+                confidence=_around(torch.sigmoid(cell.detach())),
             )
             unknown = self.unknown_weight * exclusive[target.unknown].sum() / n
 
@@ -86,6 +90,15 @@ class Objective:
         return Losses(
             total, float(known.detach()), float(unknown.detach()), float(naming.detach()), float(sides.detach())
         )
+
+
+def _around(probability: Tensor) -> Tensor:
+    """Return the highest probability (n, h, w) within a cell of each location.
+
+    A cell is many locations, and it is the cell that may have been missed: where its centre is believed in, its rim,
+    less certain by design, must not be taught to be background either.
+    """
+    return F.max_pool2d(probability[:, None], 2 * _REACH + 1, 1, _REACH)[:, 0]
 
 
 def _as_boxes(sides: Tensor) -> Tensor:

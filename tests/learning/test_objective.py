@@ -48,6 +48,18 @@ def test_a_likely_cell_that_nobody_looked_at_is_never_pushed_down(logit: float) 
     assert (said.cell.grad[unknown] == 0).all()
 
 
+def test_the_rim_of_a_likely_cell_is_no_background_either() -> None:
+    said = dense(-1.0)
+    middle = SIZE // STRIDE // 2
+    with torch.no_grad():
+        said.cell[0, middle, middle] = 2.0
+    objective()(said, targets(), progress=1.0).total.backward()
+    assert said.cell.grad is not None
+    push = said.cell.grad[0]
+    assert (push[middle - 3 : middle + 4, middle - 3 : middle + 4] == 0).all()
+    assert (push[0] > 0).any()
+
+
 def test_unlikely_unknowns_are_gently_background_once_the_schedule_has_come() -> None:
     pushes = []
     for progress in (0.0, 1.0):

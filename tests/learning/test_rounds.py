@@ -84,12 +84,16 @@ def test_a_round_learns_what_it_was_told_and_is_judged(reviewed: Path, sample: S
     assert np.isfinite(steps).all()
     assert outcome.model.id != before.id
     learnt = ~held_back(annotations.ids)
-    right = [float(judge(m, sample, annotations)[learnt].mean()) for m in (before, outcome.model)]
-    assert right[1] > right[0]
+    was, now = (judge(m, sample, annotations)[learnt] for m in (before, outcome.model))
+    differed = was < 0.5  # where model and reviewer did not agree, the model comes nearer
+    assert differed.any()
+    assert now[differed].mean() > was[differed].mean()
+    rejected = annotations.states[learnt] == State.REJECTED
+    assert now[rejected].mean() > was[rejected].mean()
     assert outcome.metrics["held_back"] == int((~learnt).sum())
     worse = outcome.metrics["earlier_fields"]["before"]["ap"] - outcome.metrics["earlier_fields"]["after"]["ap"]
     assert outcome.promoted == ("not worse" in outcome.message)
-    assert worse <= 0.02 or not outcome.promoted
+    assert worse <= 0.03 or not outcome.promoted
 
 
 def test_without_corrections_there_is_nothing_to_learn(found: bytes, sample: Slide, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def exclusive_cross_entropy(
     tau: float,
     sampling: float,
     generator: torch.Generator | None,
+    confidence: Tensor | None = None,
     alpha: float = 0.2,
     gamma: float = 0.1,
 ) -> Tensor:
@@ -60,17 +61,20 @@ def exclusive_cross_entropy(
 
     A known element takes plain CE. An unknown one is trained as background with
     :math:`m\,e\,\alpha\,(1 - e^{-CE})^\gamma\,CE`, where m ~ Bernoulli(`sampling`) is drawn anew at each call and
-    e = 1 while the predicted probability is at most `tau`: confident "errors" are likely missed cells.
+    e = 1 while the confidence is at most `tau`: confident "errors" are likely missed cells.
 
     Parameters
     ----------
     logits, target : float, any one shape
     known : bool, the same shape
         Whether a person has said what the element is.
+    confidence : float, the same shape, optional
+        What is compared with `tau`; the predicted probability by default.
     """
     zero = torch.zeros_like(logits)
     background = F.binary_cross_entropy_with_logits(logits, zero, reduction="none")
-    unknown = _as_background(background, torch.sigmoid(logits.detach()) <= tau, sampling, generator, alpha, gamma)
+    confidence = torch.sigmoid(logits.detach()) if confidence is None else confidence
+    unknown = _as_background(background, confidence <= tau, sampling, generator, alpha, gamma)
     certain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return torch.where(known, certain, unknown)
 
