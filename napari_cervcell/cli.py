@@ -125,6 +125,7 @@ def _info(options: argparse.Namespace) -> Answer:
         return {
             "format": slide.format,
             "vendor": slide.vendor,
+            "reader": slide.reader,
             "width": slide.width,
             "height": slide.height,
             "levels": [{"width": v.width, "height": v.height, "downsample": v.downsample} for v in slide.levels],

@@ -1,6 +1,7 @@
 """Pixels in: whole-slide images as levels, regions, a pyramid and a map of where there is something to see.
 
-Built on OpenSlide. Importing this package loads neither torch nor Qt nor napari.
+Tiles of TIFF slides are decoded as they are stored, OpenSlide reads all other formats. Importing this package loads
+neither torch nor Qt nor napari.
 """
 
 from __future__ import annotations

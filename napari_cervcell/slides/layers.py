@@ -8,7 +8,7 @@ from typing import Any
 
 import openslide
 
-from .problems import is_sound_tiff
+from .problems import SlideError, is_sound_tiff
 from .samples import sample_slide
 from .slide import open_slide
 
@@ -24,7 +24,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     """Return the reader if all of `path` are for us, else None.
 
     Files with a slide's suffix always are, so that a broken one is explained rather than passed on; TIFF and DICOM
-    files are if OpenSlide knows them, damaged TIFF files are too.
+    files are if OpenSlide knows them, damaged TIFF files are too. Folders are if they hold an OME-Zarr slide.
     """
     return _read if all(_is_ours(Path(p)) for p in _as_list(path)) else None
 
@@ -42,9 +42,20 @@ def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _SLIDES_ONLY:
         return True
+    if path.is_dir():
+        return _is_zarr_slide(path)
     if not path.is_file():
         return False
     return openslide.OpenSlide.detect_format(path) is not None or (suffix in _TIFF and not is_sound_tiff(path))
+
+
+def _is_zarr_slide(path: Path) -> bool:
+    """Whether a folder can be opened as a slide; other arrays in OME-Zarr are for other readers."""
+    try:
+        open_slide(path).close()
+    except SlideError:
+        return False
+    return True
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:

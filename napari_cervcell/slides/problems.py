@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..errors import CervcellError
 
-__all__ = ["SlideError", "check_file", "is_sound_tiff", "unopenable", "unreadable"]
+__all__ = ["SlideError", "check_file", "damaged", "is_sound_tiff", "unopenable", "unreadable"]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_READABLE = "SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM or tiled TIFF"
+_READABLE = "SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM, OME-Zarr or tiled TIFF"
 _COPY_AGAIN = "Copy it again from where it came, or export it again from the scanner."
 
 
@@ -21,8 +21,8 @@ def check_file(path: Path) -> None:
     """Raise SlideError if `path` is no file with something in it that we may read."""
     if path.is_dir():
         raise SlideError(
-            f"{path} is a folder, not a slide. Open the slide file itself: "
-            "for DICOM any one .dcm file in the folder, for MRXS the .mrxs file beside it."
+            f"{path} is a folder, not a slide. Open the slide file itself: for DICOM any one .dcm file in the folder, "
+            "for MRXS the .mrxs file beside it. Only OME-Zarr images are folders."
         )
     try:
         with path.open("rb") as file:
@@ -44,7 +44,7 @@ def unopenable(path: Path, error: Exception) -> SlideError:
             f"Open an {_READABLE} file; other formats must be converted first."
         )
     if missing := _cut_short(path):
-        return SlideError(f"{path} is cut short or damaged: {missing}. {_COPY_AGAIN}")
+        return damaged(path, missing)
     if not _is_tiled(path):
         return SlideError(
             f"{path} is a TIFF without tiles, so it cannot be read piece by piece. Convert it to a tiled pyramid, "
@@ -56,10 +56,15 @@ def unopenable(path: Path, error: Exception) -> SlideError:
     )
 
 
+def damaged(path: Path, reason: str) -> SlideError:
+    """Return the error for a file that is not as it was written."""
+    return SlideError(f"{path} is cut short or damaged: {reason}. {_COPY_AGAIN}")
+
+
 def unreadable(path: Path, error: Exception) -> SlideError:
     """Return the error for a slide that opens but whose pixels cannot be decoded."""
     missing = _cut_short(path) if _has_tiff_magic(path) else ""
-    reason = f"it is cut short or damaged ({missing})" if missing else f"OpenSlide says {_quote(error)}"
+    reason = f"it is cut short or damaged ({missing})" if missing else f"decoding says {_quote(error)}"
     return SlideError(f"{path} opens, but its pixels cannot be read: {reason}. {_COPY_AGAIN}")
 
 
@@ -92,16 +97,17 @@ def _cut_short(path: Path) -> str:
                 (o + n for p in pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)),
                 default=0,
             )
+            short = end > size
     except Exception:
         # tifffile meets a damaged directory in many ways (struct.error, ValueError, its own error, ...)
         return "its directory cannot be read"
     if not pages:
         return "it holds no image"
-    return f"it has {size:,} bytes, but its directory points to byte {end:,}" if end > size else ""
+    return f"it has {size:,} bytes, but its directory points to byte {end:,}" if short else ""
 
 
 def _is_tiled(path: Path) -> bool:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        return bool(tiff.pages.first.is_tiled)
+        return 322 in tiff.pages.first.tags  # the width of tiles

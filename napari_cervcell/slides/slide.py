@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from .handle import Handle
+from .color import ToScreen
 from .levels import Level, factor_of, scale_of, snap
 from .problems import SlideError
+from .source import RGB, open_source
 
 if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["Slide", "open_slide"]
-
-RGB = NDArray[np.uint8]
 
 # µm per pixel that a microscope can have. TIFF writers leave print resolutions in the file (72 dpi would be
 # 353 µm a pixel), which must count as "not known" rather than as a scale.
@@ -29,8 +26,8 @@ _TILE = 512
 _MAX_SOURCE = 4096  # pixels a side decoded at once while resampling: bounds memory at 64 MiB
 
 
-def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
-    """Open a slide that OpenSlide reads: SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM, tiled TIFF.
+def open_slide(path: str | Path, *, mpp: float | None = None, color_managed: bool = False) -> Slide:
+    """Open a slide: SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM, tiled TIFF, or an OME-Zarr folder.
 
     Parameters
     ----------
@@ -38,6 +35,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
         The slide file; for a DICOM series any one of its files.
     mpp : float, optional
         µm per level-0 pixel, in place of what the file says.
+    color_managed : bool
+        Whether pixels come in sRGB by the colour profile in the file; without one they are as stored.
 
     Returns
     -------
@@ -47,9 +46,10 @@ def open_slide(path: str | Path, *, mpp: float | None = None) -> Slide:
     Raises
     ------
     SlideError
-        If the file is missing, no slide, cut short or damaged, or `mpp` is no possible scale.
+        If the file is missing, no slide, cut short or damaged, `mpp` is no possible scale, or the colour profile that
+        is to be applied is damaged.
     """
-    return Slide(Path(path), mpp=mpp)
+    return Slide(Path(path), mpp=mpp, color_managed=color_managed)
 
 
 class Slide:
@@ -60,7 +60,10 @@ class Slide:
     path : Path
         The file.
     format, vendor : str
-        OpenSlide's name of the format, which is that of the maker (``"aperio"``, ``"generic-tiff"``, ...).
+        OpenSlide's name of the format, which is that of the maker (``"aperio"``, ``"generic-tiff"``, ...), or
+        ``"ome-zarr"``.
+    reader : str
+        How pixels are read: ``"direct"`` (the tiles of a TIFF as they are stored), ``"openslide"`` or ``"zarr"``.
     width, height : int
         Size in level-0 pixels.
     levels : tuple of Level
@@ -71,6 +74,8 @@ class Slide:
         Magnification of the objective, e.g. 40.0; None if the file does not say.
     fingerprint : str
         A quick hash by which a case knows its slide again; it does not depend on the name of the file.
+    icc : bytes or None
+        The colour profile in the file.
     background : (int, int, int)
         RGB of what lies outside the scanned area.
     properties : dict of str to str
@@ -79,13 +84,14 @@ class Slide:
         Side, in pixels of a level, of the tiles that `tile` returns and the pyramid is chunked by.
     """
 
-    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
+    def __init__(self, path: Path, *, mpp: float | None = None, color_managed: bool = False) -> None:
         self.path = path
-        self._handle = Handle(path)
-        self.properties = self._handle.properties
+        self._source = open_source(path)
+        self.reader = self._source.reader
+        self.properties = self._source.properties
         self.format = self.vendor = self.properties["openslide.vendor"]
-        self.width, self.height = self._handle.sizes[0]
-        self.levels = tuple(Level(w, h, factor_of(self.width, self.height, w, h)) for w, h in self._handle.sizes)
+        self.width, self.height = self._source.sizes[0]
+        self.levels = tuple(Level(w, h, factor_of(self.width, self.height, w, h)) for w, h in self._source.sizes)
         self._scales = tuple(
             (scale_of(self.width, n.width, n.downsample), scale_of(self.height, n.height, n.downsample))
             for n in self.levels
@@ -94,10 +100,11 @@ class Slide:
         if mpp is not None:
             self.mpp = mpp
         self.objective_power = self._number("openslide.objective-power")
-        self.fingerprint = self.properties.get("openslide.quickhash-1") or _hash_ends(path)
-        background = int(self.properties.get("openslide.background-color", "ffffff"), 16)
-        self.background = (background >> 16, background >> 8 & 255, background & 255)
+        self.fingerprint = self._source.fingerprint()
+        self.background = self._source.background
         self.tile_size = self._whole_tiles()
+        self.icc = self._source.icc()
+        self._to_screen = self._profile() if color_managed else None
         for i, level in enumerate(self.levels):
             # tiles are mostly stored in order, so a file that is cut short lacks the last one
             self._read_level(i, level.width - 1, level.height - 1, 1, 1)
@@ -113,14 +120,19 @@ class Slide:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # napari copies layers with their metadata, dask sends its graph to other processes: both open it anew
-        return _reopen, (self.path, self.mpp_xy)
+        return _reopen, (self.path, self.mpp_xy, self.color_managed)
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return str(self.path), self.fingerprint
+    def __dask_tokenize__(self) -> tuple[str, str, bool]:
+        return str(self.path), self.fingerprint, self.color_managed
 
     def close(self) -> None:
         """Let go of the file; reading afterwards raises SlideError. Reads under way in other threads finish."""
-        self._handle.close()
+        self._source.close()
+
+    @property
+    def color_managed(self) -> bool:
+        """Whether pixels come in sRGB by the colour profile in the file."""
+        return self._to_screen is not None
 
     # ----------------------------------------------------------------------------------------------- scale
 
@@ -250,19 +262,11 @@ class Slide:
         left, right = _padded(box_x, pad, self.levels[level].width)
         top, bottom = _padded(box_y, pad, self.levels[level].height)
         source = Image.fromarray(self._read_level(level, left, top, right - left, bottom - top))
-        x, y = left + self._shift(level, left), top + self._shift(level, top)
+        x, y = (start if start < 0 else self._source.start(level, start) for start in (left, top))
         box = (box_x[0] - x, box_y[0] - y, box_x[1] - x, box_y[1] - y)
         # Hamming is as free of aliasing as an area mean but, unlike it, right to a fraction of a pixel
         method = Image.Resampling.HAMMING if step > 1 else Image.Resampling.BILINEAR
         return np.asarray(source.resize((columns, rows), method, box))
-
-    def _shift(self, level: int, start: int) -> float:
-        """Return how far right of `start` OpenSlide begins to read, in pixels of the level.
-
-        It takes whole level-0 pixels and divides them by a factor that need not be whole, then interpolates.
-        """
-        start, scale = max(0, start), self._handle.downsamples[level]
-        return round(start * scale) / scale - start
 
     def _read_level(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
         """Return uint8 (height, width, 3) from pixel (column, row) of a level, background outside it."""
@@ -280,13 +284,16 @@ class Slide:
         return result
 
     def _decode(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
-        scale = self._handle.downsamples[level]
-        image = self._handle.read(level, round(column * scale), round(row * scale), width, height)
-        if image.getchannel("A").getextrema()[0] == 255:
-            return np.array(image.convert("RGB"))  # a copy: PIL gives arrays that cannot be written to
-        backed = Image.new("RGB", image.size, self.background)
-        backed.paste(image, mask=image)
-        return np.array(backed)
+        pixels = self._source.read(level, column, row, width, height)
+        return pixels if self._to_screen is None else self._to_screen(pixels)
+
+    def _profile(self) -> ToScreen | None:
+        try:
+            return None if self.icc is None else ToScreen(self.icc)
+        except ValueError as error:
+            raise SlideError(
+                f"{self.path} has a colour profile that cannot be used: {error}. Open it without colour management."
+            ) from error
 
     def _number(self, key: str) -> float | None:
         try:
@@ -304,8 +311,8 @@ class Slide:
         return _TILE // side * side if 64 <= side <= _TILE else _TILE
 
 
-def _reopen(path: Path, mpp_xy: tuple[float, float] | None) -> Slide:
-    slide = open_slide(path)
+def _reopen(path: Path, mpp_xy: tuple[float, float] | None, color_managed: bool) -> Slide:
+    slide = open_slide(path, color_managed=color_managed)
     slide.mpp_xy = mpp_xy
     return slide
 
@@ -318,12 +325,3 @@ def _padded(span: tuple[float, float], pad: int, side: int) -> tuple[int, int]:
 
 def _plausible(mpp: float) -> bool:
     return _PLAUSIBLE_MPP[0] <= mpp <= _PLAUSIBLE_MPP[1]
-
-
-def _hash_ends(path: Path) -> str:
-    """Hash the size and both ends of a file: quick, and different for different slides."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(65536)
-        file.seek(max(0, size - 65536))
-        return hashlib.sha256(b"%d" % size + head + file.read()).hexdigest()

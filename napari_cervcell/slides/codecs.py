@@ -1,0 +1,92 @@
+"""Decoders of the stored tiles of a TIFF: bytes in, RGB out, outside the interpreter's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from .source import RGB
+
+__all__ = ["Decoder", "decoder_of"]
+
+Decoder = Callable[[bytes, RGB], None]
+"""Decodes the bytes of one tile into a contiguous uint8 (h, w, 3).
+
+Raises whatever the codec raises if the bytes are damaged or of another size than the tile: libraries differ.
+"""
+
+_Unpack = Callable[[bytes, int], bytes | bytearray]
+
+_RGB, _YCBCR = 2, 6  # photometric interpretations
+_HORIZONTAL = 2  # predictor: each pixel is stored as the difference from its left neighbour
+
+
+def decoder_of(page: Any) -> Decoder | None:
+    """Return the decoder for the tiles of a `tifffile.TiffPage`, or None if they are no plain 8-bit RGB or YCbCr."""
+    plain = (
+        page.samplesperpixel == 3
+        and page.bitspersample == 8
+        and page.sampleformat == 1
+        and page.planarconfig == 1
+        and page.fillorder == 1
+        and page.tags.valueof(274, 1) == 1  # not rotated
+        and page.tiledepth == 1
+        and page.photometric in (_RGB, _YCBCR)
+    )
+    if not plain:
+        return None
+    if page.compression == 7:
+        return _jpeg(page.jpegtables, "YCbCr" if page.photometric == _YCBCR else "RGB")
+    if page.compression == 33003:
+        return _jpeg2000_ycbcr
+    if page.compression == 33005:
+        return _jpeg2000
+    if page.photometric == _RGB and page.compression in _UNPACK and page.predictor in (1, _HORIZONTAL):
+        return _packed(_UNPACK[page.compression], page.predictor == _HORIZONTAL)
+    return None
+
+
+def _jpeg(tables: bytes | None, colorspace: str) -> Decoder:
+    def decode(data: bytes, out: RGB) -> None:
+        # the colour space is that of the directory: many scanners leave none, or a wrong one, in the stream
+        imagecodecs.jpeg8_decode(data, tables=tables, colorspace=colorspace, outcolorspace="RGB", out=out)
+
+    return decode
+
+
+def _jpeg2000(data: bytes, out: RGB) -> None:
+    imagecodecs.jpeg2k_decode(data, out=out)
+
+
+def _jpeg2000_ycbcr(data: bytes, out: RGB) -> None:
+    imagecodecs.jpeg2k_decode(data, out=out)
+    height, width = out.shape[:2]
+    out[:] = np.asarray(Image.frombuffer("YCbCr", (width, height), out.tobytes()).convert("RGB"))
+
+
+def _packed(unpack: _Unpack, differences: bool) -> Decoder:
+    def decode(data: bytes, out: RGB) -> None:
+        out[:] = np.frombuffer(unpack(data, out.nbytes), np.uint8, out.nbytes).reshape(out.shape)
+        if differences:
+            np.cumsum(out, axis=1, dtype=np.uint8, out=out)
+
+    return decode
+
+
+def _inflate(data: bytes, size: int) -> bytes | bytearray:
+    return imagecodecs.zlib_decode(data, out=size)
+
+
+def _unlzw(data: bytes, size: int) -> bytes | bytearray:
+    return imagecodecs.lzw_decode(data, out=size)
+
+
+def _as_is(data: bytes, size: int) -> bytes:
+    return data
+
+
+_UNPACK: dict[int, _Unpack] = {1: _as_is, 5: _unlzw, 8: _inflate, 32946: _inflate}

@@ -1,0 +1,77 @@
+"""Where a slide's pixels come from: the one interface of all readers, and the choice among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RGB", "Source", "open_source"]
+
+RGB = NDArray[np.uint8]
+
+
+class Source(Protocol):
+    """An open slide file as stored levels. Reads may come from several threads.
+
+    Attributes
+    ----------
+    reader : str
+        How pixels are read: ``"direct"`` (stored tiles), ``"openslide"`` or ``"zarr"``.
+    properties : dict of str to str
+        All that the file says about itself, named as OpenSlide names it.
+    sizes : sequence of (int, int)
+        Width and height of each level, finest first.
+    background : (int, int, int)
+        RGB of what was not scanned.
+    """
+
+    reader: str
+    properties: dict[str, str]
+    sizes: tuple[tuple[int, int], ...]
+    background: tuple[int, int, int]
+
+    def read(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
+        """Return writable uint8 (height, width, 3) from a pixel of the level; all of it lies within the level.
+
+        Raises SlideError if it cannot be read.
+        """
+        ...
+
+    def start(self, level: int, pixel: int) -> float:
+        """Return where reading from column or row `pixel` of a level in fact begins, in pixels of the level."""
+        ...
+
+    def icc(self) -> bytes | None:
+        """Return the colour profile stored in the file, if there is one."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a quick hash by which the slide is known again, whatever the file is called."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file. Reads under way in other threads finish."""
+        ...
+
+
+def open_source(path: Path) -> Source:
+    """Open a slide with the fastest reader that is right for it.
+
+    Raises
+    ------
+    SlideError
+        If the file is missing, damaged, or no slide.
+    """
+    if path.is_dir():
+        from .omezarr import ZarrSource, is_zarr  # zarr is slow to import
+
+        if is_zarr(path):
+            return ZarrSource(path)
+    from .handle import Handle
+    from .tiff import TiffSource
+
+    handle = Handle(path)
+    return TiffSource.over(handle) or handle

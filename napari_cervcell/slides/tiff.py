@@ -1,0 +1,230 @@
+"""Reading tiled TIFF slides directly: each stored tile is found by the file's index, read once and decoded once.
+
+OpenSlide composes regions in floating-point RGBA, which costs several times the decoding. It still says what the file
+is; tiles are read past it only where both see the same levels, and the same pixels in a tile that was tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from .codecs import Decoder, decoder_of
+from .problems import SlideError, check_file, unreadable
+from .source import RGB
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .handle import Handle
+
+__all__ = ["TiffSource"]
+
+# OpenSlide's names of the formats whose levels may be plain TIFF pages
+_FORMATS = {"aperio", "generic-tiff", "leica", "philips", "ventana"}
+_TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
+_MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """The stored tiles of one level, row by row; a length of 0 is a tile that was not scanned."""
+
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    columns: int
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    decode: Decoder
+
+
+class TiffSource:
+    """The levels of a tiled TIFF (a `Source`), over the OpenSlide handle that knows the rest of the file."""
+
+    reader = "direct"
+
+    def __init__(self, handle: Handle, levels: list[_Tiles]) -> None:
+        self._handle = handle
+        self._levels = levels
+        self._lock = threading.Lock()
+        self._file: _File | None = _File(handle.path)
+        self.sizes = tuple(level.size for level in levels)
+        self.properties, self.background = handle.properties, handle.background
+
+    @classmethod
+    def over(cls, handle: Handle) -> TiffSource | None:
+        """Return a source for the file of `handle`, or None where only OpenSlide reads it rightly.
+
+        Raises
+        ------
+        SlideError
+            If the pixels are of more than 8 bits, which neither can show.
+        """
+        if handle.properties["openslide.vendor"] not in _FORMATS:
+            return None
+        try:
+            levels = _index(handle)
+        except SlideError:
+            raise
+        except Exception:
+            # tifffile meets a damaged directory in many ways; what OpenSlide makes of it counts
+            return None
+        if levels is None:
+            return None
+        source = cls(handle, levels)
+        return source if source._agrees() else None
+
+    def read(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
+        """Return uint8 (height, width, 3) from pixel (column, row) of a level."""
+        self._usable()
+        tiles = self._levels[level]
+        wide, high = tiles.tile
+        result: RGB = np.empty((height, width, 3), np.uint8)
+        decoded: RGB = np.empty((high, wide, 3), np.uint8)
+        for tile_row in range(row // high, -(-(row + height) // high)):
+            top = tile_row * high - row
+            for tile_column in range(column // wide, -(-(column + width) // wide)):
+                left = tile_column * wide - column
+                part = result[max(0, top) : top + high, max(0, left) : left + wide]
+                index = tile_row * tiles.columns + tile_column
+                if tiles.lengths[index]:
+                    self._decode(tiles, index, decoded)
+                    y, x = max(0, -top), max(0, -left)
+                    part[:] = decoded[y : y + part.shape[0], x : x + part.shape[1]]
+                else:
+                    part[:] = self.background
+        return result
+
+    def start(self, level: int, pixel: int) -> float:
+        """Return `pixel`: tiles are stored by whole pixels of their level."""
+        return pixel
+
+    def icc(self) -> bytes | None:
+        """Return the colour profile stored in the file, if there is one."""
+        return self._handle.icc()
+
+    def fingerprint(self) -> str:
+        """Return the hash that the slide has whichever way it is read."""
+        return self._handle.fingerprint()
+
+    def close(self) -> None:
+        """Let go of the file. Reads under way in other threads finish."""
+        with self._lock:
+            self._file = None
+        self._handle.close()
+
+    def _decode(self, tiles: _Tiles, index: int, out: RGB) -> None:
+        data = self._stored(int(tiles.offsets[index]), int(tiles.lengths[index]))
+        try:
+            tiles.decode(data, out)
+        except Exception as error:
+            # codecs have no common error
+            raise unreadable(self._handle.path, error) from error
+
+    def _stored(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file. A second try tells a passing fault (a network drive) from a lasting one."""
+        file = self._usable()
+        try:
+            return file.read(offset, length)
+        except OSError:
+            with self._lock:
+                if self._file is file:
+                    check_file(self._handle.path)
+                    self._file = _File(self._handle.path)
+        try:
+            return self._usable().read(offset, length)
+        except OSError as error:
+            raise unreadable(self._handle.path, error) from error
+
+    def _usable(self) -> _File:
+        file = self._file
+        if file is None:
+            raise SlideError(f"{self._handle.path} has been closed. Open it again.")
+        return file
+
+    def _agrees(self) -> bool:
+        """Whether a tile amid the slide looks the same to OpenSlide: writers are free with how they store colours."""
+        tiles = self._levels[0]
+        scanned = np.flatnonzero(tiles.lengths)
+        if not len(scanned):
+            return False
+        row, column = divmod(int(scanned[len(scanned) // 2]), tiles.columns)
+        left, top = column * tiles.tile[0], row * tiles.tile[1]
+        area = left, top, min(tiles.tile[0], tiles.size[0] - left), min(tiles.tile[1], tiles.size[1] - top)
+        try:
+            ours, theirs = self.read(0, *area), self._handle.read(0, *area)
+        except SlideError:
+            return False
+        return bool(np.abs(ours.astype(np.int16) - theirs).max() <= _TOLERANCE)
+
+
+class _File:
+    """A file read at any place by any thread. It closes when its last reader lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = path.open("rb", buffering=0)
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        self._raw.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            data = os.pread(self._raw.fileno(), length, offset)
+        else:  # Windows
+            with self._lock:
+                self._raw.seek(offset)
+                data = self._raw.read(length)
+        if len(data) < length:
+            raise OSError(f"the file ends {length - len(data):,} bytes early")
+        return data
+
+
+def _index(handle: Handle) -> list[_Tiles] | None:
+    """Return where the tiles of each level are, or None if they are not laid out as OpenSlide sees them.
+
+    An OME-TIFF keeps its coarser levels below its first page, where OpenSlide does not look.
+    """
+    properties = handle.properties
+    if "openslide.region[1].x" in properties:  # several areas, each with tiles of its own
+        return None
+    with tifffile.TiffFile(handle.path) as tiff:
+        first = tiff.pages.first
+        if first.is_tiled and first.bitspersample != 8:
+            raise SlideError(
+                f"{handle.path} has {first.bitspersample} bits per channel, which cannot be shown as a slide: what is "
+                "black and what is white is not known. Export it with 8 bits per channel."
+            )
+        pages: list[Any] = [page for page in tiff.pages if page.is_tiled]  # type: ignore[union-attr]
+        levels = []
+        for i, size in enumerate(handle.sizes):
+            fitting = [page for page in pages if (page.imagewidth, page.imagelength) == size]
+            tile = tuple(int(properties.get(f"openslide.level[{i}].tile-{side}", 0)) for side in ("width", "height"))
+            if len(fitting) != 1 or (fitting[0].tilewidth, fitting[0].tilelength) != tile:
+                return None
+            levels.append(_tiles_of(fitting[0]))
+        if tiff.is_ome and len(levels) == 1:
+            levels += [_tiles_of(page) for page in first.pages or ()]
+    found = [level for level in levels if level is not None]
+    shrinking = all(b.size[0] < a.size[0] and b.size[1] < a.size[1] for a, b in itertools.pairwise(found))
+    # tiles that Aperio left out of a level OpenSlide makes from the next finer one
+    gaps = properties["openslide.vendor"] == "aperio" and any(not level.lengths.all() for level in found)
+    return found if len(found) == len(levels) and shrinking and not gaps else None
+
+
+def _tiles_of(page: Any) -> _Tiles | None:
+    decode = decoder_of(page)
+    if decode is None or not page.is_tiled:
+        return None
+    size, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
+    columns, rows = (-(-side // step) for side, step in zip(size, tile, strict=True))
+    offsets, lengths = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    whole = len(offsets) == len(lengths) == columns * rows and lengths.max() < _MOST and tile[0] * tile[1] * 3 < _MOST
+    return _Tiles(size, tile, columns, offsets, lengths, decode) if whole else None

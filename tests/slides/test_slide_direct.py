@@ -1,0 +1,189 @@
+"""Tiles read as they are stored are those that OpenSlide shows, and what is not plain is left to OpenSlide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openslide
+import pytest
+import tifffile
+
+from napari_cervcell.slides import Slide, SlideError, open_slide
+
+TILE = 64
+
+
+def assert_shown_as_by_openslide(path: Path, reader: str = "direct") -> None:
+    """All of each level, but for interpolation: OpenSlide's reads begin at whole level-0 pixels."""
+    with open_slide(path) as slide, openslide.OpenSlide(path) as reference:
+        assert slide.reader == reader
+        assert tuple((level.width, level.height) for level in slide.levels) == reference.level_dimensions
+        for i, size in enumerate(reference.level_dimensions):
+            shown = np.asarray(reference.read_region((0, 0), i, size).convert("RGB"))
+            assert np.abs(slide.read_region(0, 0, *size, i).astype(int) - shown).max() <= 2
+
+
+def test_sample_slide_is_read_directly_and_as_openslide_shows_it(sample: Slide) -> None:
+    assert sample.reader == "direct"
+    with openslide.OpenSlide(sample.path) as reference:
+        for i, (width, height) in enumerate(reference.level_dimensions):
+            # some of it, amid the slide and across the corner
+            for x, y in ((width // 2, height // 3), (width - 300, height - 200)):
+                place = tuple(round(side * reference.level_downsamples[i]) for side in (x, y))
+                shown = reference.read_region(place, i, (300, 200)).convert("RGB")
+                assert np.abs(sample.read_region(*place, 300, 200, i).astype(int) - np.asarray(shown)).max() <= 2
+
+
+@pytest.mark.parametrize("coding", ["YCbCr", "RGB", "JPEG2000 RGB", "JPEG2000 YCbCr"])
+def test_codings_of_scanners(write_svs, levels, coding: str) -> None:
+    path = write_svs(levels, coding)
+    assert_shown_as_by_openslide(path)
+    with open_slide(path) as slide:
+        pixels = slide.read_region(0, 0, slide.width, slide.height)
+        assert slide.mpp == 0.25
+        assert np.abs(pixels.astype(int) - levels[0]).mean() < 5  # the colours are those that were written
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"compression": "zlib"},
+        {"compression": "zlib", "predictor": True},
+        {"compression": "lzw"},
+        {"compression": "lzw", "predictor": True},
+        {"compression": "jpeg", "subsampling": (2, 2)},
+        {"compression": "jpeg", "compressionargs": {"outcolorspace": "rgb"}},
+        {"compression": "lzw", "tile": (128, 48)},
+    ],
+    ids=str,
+)
+def test_codings_of_libraries(write_slide, levels, settings: dict[str, Any]) -> None:
+    assert_shown_as_by_openslide(write_slide(levels, **settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"photometric": "minisblack"},
+        {"photometric": "minisblack", "compression": "jpeg"},
+        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+        {"photometric": "rgb", "planarconfig": "separate"},
+    ],
+    ids=str,
+)
+def test_what_is_not_plain_is_left_to_openslide(tmp_path: Path, levels, settings: dict[str, Any]) -> None:
+    pixels = levels[0]
+    if settings["photometric"] == "minisblack":
+        pixels = pixels[..., 0]
+    elif "extrasamples" in settings:
+        pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    elif "planarconfig" in settings:
+        pixels = np.moveaxis(pixels, 2, 0)
+    path = tmp_path / "odd.tiff"
+    tifffile.imwrite(path, pixels, tile=(TILE, TILE), metadata=None, **settings)
+    assert_shown_as_by_openslide(path, reader="openslide")
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_more_than_8_bits_are_refused(tmp_path: Path, levels, photometric: str) -> None:
+    pixels = levels[0].astype(np.uint16) * 16
+    path = tmp_path / "deep.tiff"
+    pixels = pixels if photometric == "rgb" else pixels[..., 0]
+    tifffile.imwrite(path, pixels, tile=(TILE, TILE), metadata=None, photometric=photometric)
+    with pytest.raises(SlideError, match=r"deep\.tiff has 16 bits.*8 bits"):
+        open_slide(path)
+
+
+def leave_out(path: Path, level: int, tile: int) -> None:
+    """Give a tile the length 0, by which writers say that there is none."""
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        lengths = list(tiff.pages[level].databytecounts)
+        lengths[tile] = 0
+        tiff.pages[level].tags["TileByteCounts"].overwrite(lengths)
+
+
+def test_tiles_that_were_not_scanned_are_background(write_slide, levels) -> None:
+    path = write_slide(levels)
+    leave_out(path, 0, 12)
+    with open_slide(path) as slide:
+        assert slide.reader == "direct"
+        expected = levels[0].copy()
+        expected[64:128, 128:192] = slide.background  # the third of the second row of ten
+        np.testing.assert_array_equal(slide.read_region(0, 0, slide.width, slide.height), expected)
+
+
+def test_tiles_that_aperio_left_out_come_from_the_next_finer_level(write_svs, levels) -> None:
+    path = write_svs(levels, "RGB")
+    leave_out(path, 1, 6)
+    assert_shown_as_by_openslide(path, reader="openslide")
+
+
+def test_levels_of_an_ome_tiff_are_found_below_its_first_page(tmp_path: Path, levels) -> None:
+    path = tmp_path / "made.ome.tiff"
+    options: dict[str, Any] = {"photometric": "rgb", "tile": (TILE, TILE), "compression": "lzw"}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        scale = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+        tiff.write(levels[0], subifds=2, metadata={"axes": "YXS", "PhysicalSizeX": 0.5}, **options, **scale)
+        for level in levels[1:]:
+            tiff.write(level, subfiletype=1, **options)
+    with open_slide(path) as slide:
+        assert slide.reader == "direct"
+        assert [level.downsample for level in slide.levels] == [1, 2, 4]
+        assert slide.mpp == 0.5
+        for i, level in enumerate(levels):
+            np.testing.assert_array_equal(slide.read_region(0, 0, *level.shape[1::-1], i), level)
+
+
+def test_regions_anywhere_are_cut_right(write_slide, levels) -> None:
+    with open_slide(write_slide(levels, compression="lzw")) as slide:
+        rng = np.random.default_rng(1)
+        for x, y, width, height in rng.integers((0, 0, 1, 1), (400, 250, 200, 140), (50, 4)).tolist():
+            np.testing.assert_array_equal(
+                slide.read_region(x, y, width, height), levels[0][y : y + height, x : x + width]
+            )
+
+
+def test_bigtiff_with_tiles_beyond_4_gb(tmp_path: Path, levels) -> None:
+    path = tmp_path / "big.tiff"
+    tifffile.imwrite(path, levels[0], tile=(TILE, TILE), photometric="rgb", bigtiff=True, byteorder=">")
+    far = 5 * 2**30
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        page = tiff.pages.first
+        offsets = list(page.dataoffsets)
+        with path.open("r+b") as file:
+            file.seek(offsets[-1])
+            tile = file.read(page.databytecounts[-1])
+            file.seek(far)  # what lies between takes no room on the disk
+            file.write(tile)
+        offsets[-1] = far
+        page.tags["TileOffsets"].overwrite(offsets, dtype="Q")
+    with open_slide(path) as slide:
+        assert slide.reader == "direct"
+        np.testing.assert_array_equal(slide.read_region(0, 0, slide.width, slide.height), levels[0])
+
+
+def test_path_with_spaces_and_letters_of_any_script(write_slide, noise) -> None:
+    with open_slide(write_slide([noise], "Pap smear β, Köln 細胞.tiff")) as slide:
+        assert slide.reader == "direct"
+        np.testing.assert_array_equal(slide.read_region(0, 0, 300, 200), noise)
+
+
+def test_pixels_that_are_not_square(write_slide, noise) -> None:
+    path = write_slide([noise], resolution=(40_000, 20_000), resolutionunit="CENTIMETER")
+    with open_slide(path) as slide:
+        assert slide.mpp_xy == pytest.approx((0.25, 0.5))
+        assert slide.mpp == pytest.approx(0.375)
+
+
+def test_a_file_that_goes_while_open(write_slide, noise) -> None:
+    path = write_slide([noise])
+    content = path.read_bytes()
+    with open_slide(path) as slide:
+        path.write_bytes(content[:30_000])
+        with pytest.raises(SlideError, match=r"made\.tiff.*cut short"):
+            slide.read_region(0, 0, 300, 200)
+        path.write_bytes(content)
+        np.testing.assert_array_equal(slide.read_region(0, 0, 300, 200), noise)
