@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CervcellError as error:
         print(f"cervcell: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("cervcell: stopped; what was done so far is kept", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"cervcell: {stop or 'stopped; what was done so far is kept'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -109,6 +109,21 @@ def _parser() -> argparse.ArgumentParser:
     imported = command("import", _import, "Bring cells from GeoJSON, COCO or CSV into a case, as a reviewer's.")
     imported.add_argument("case", type=Path)
     imported.add_argument("--from", dest="file", type=Path, required=True)
+
+    make = command("make-slide", _make_slide, "Make a slide of any size for tests, with the truth beside it as CSV.")
+    make.add_argument("out", type=Path, help="the slide, .svs or .tiff; the truth gets the same name with .csv")
+    make.add_argument(
+        "--size", type=int, nargs=2, default=(20_000, 20_000), metavar=("W", "H"),
+        help="level-0 px of 0.25 µm (default: 20000 20000)",
+    )  # fmt: skip
+    make.add_argument("--seed", type=int, default=0, help="of the layout; the same seed gives the same bytes")
+    make.add_argument("--density", type=float, default=300, help="labelled nuclei per mm² (default: %(default)s)")
+    make.add_argument(
+        "--noise", type=float, default=2,
+        help="of the camera, grey levels: 0 gives a smooth slide, 10 at --quality 90 over 0.3 bytes a pixel "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    make.add_argument("--quality", type=int, default=80, help="of the JPEG tiles (default: %(default)s)")
 
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
@@ -251,6 +266,36 @@ def _import(options: argparse.Namespace) -> Answer:
 
     with Case.open(options.case) as case:
         return {"cells": import_cells(case, options.file), "case": str(options.case)}
+
+
+def _make_slide(options: argparse.Namespace) -> Answer:
+    from .slides.make import make_slide
+
+    start = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        left = (time.monotonic() - start) / done * (total - done)
+        _progress(f"{done / total:.0%}, {left:.0f} s left")
+
+    width, height = options.size
+    try:
+        made = make_slide(
+            options.out, width, height, seed=options.seed, density=options.density, noise=options.noise,
+            quality=options.quality, progress=tell,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; no slide was made") from None
+    finally:
+        _progress("")
+    return {
+        "slide": str(made.slide),
+        "truth": str(made.truth),
+        "width": width,
+        "height": height,
+        "nuclei": made.nuclei,
+        "bytes_per_pixel": round(made.bytes_per_pixel, 4),
+        "seconds": round(time.monotonic() - start, 1),
+    }
 
 
 def _demo(options: argparse.Namespace) -> Answer | None:

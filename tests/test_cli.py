@@ -21,7 +21,7 @@ from napari_cervcell.models import load_model, save_model
 from napari_cervcell.slides import sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
-COMMANDS = ["info", "detect", "review", "annotate", "train", "evaluate", "export", "import", "demo"]
+COMMANDS = ["info", "detect", "review", "annotate", "train", "evaluate", "export", "import", "make-slide", "demo"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:

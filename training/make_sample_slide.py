@@ -6,7 +6,7 @@ DIR is laid out as the CRIC data: `images/`, `images.csv`, `points.csv`. The fie
 ``training/splits.csv`` are laid out as a smear: apart from each other, on glass of their own colour, with ragged soft
 edges; no pixel of a field's inside is changed. Writes ``cric_sample.tiff`` (tiled JPEG pyramid in Aperio's layout, so
 that readers find the scale and the objective) and ``cric_sample_points.csv`` (x, y, class in level-0 pixels) into
-``napari_cervcell/slides/samples``. Always the same result from the same data. Needs tifffile with imagecodecs.
+``napari_cervcell/slides/samples``. Always the same result from the same data.
 """
 
 from __future__ import annotations

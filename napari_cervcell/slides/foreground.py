@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFilter
 
+from .marks import marks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -52,10 +54,11 @@ class Foreground:
 
 
 def foreground(slide: Slide) -> Foreground:
-    """Find everything on a slide but empty glass, pale cytoplasm included.
+    """Find where on a slide cells may be: everything but empty glass, pale cytoplasm included.
 
     What counts is how much darker a place is than the glass around it in any one channel: cytoplasm may be as bright
-    as glass in red or in blue, never in all three.
+    as glass in red or in blue, never in all three. Strokes of a pen and the thin grey lines of bubbles' rims and
+    coverslip edges are left out where they cannot be taken for cells; in doubt a place is kept.
 
     Raises
     ------
@@ -65,11 +68,14 @@ def foreground(slide: Slide) -> Foreground:
     wanted = max(_MICRONS / (slide.mpp or 0.25), max(slide.width, slide.height) / _MAX_SIDE)
     downsample = 2.0 ** round(np.log2(wanted))  # a power of two: where the slide has that level, it is read as it is
     pixels = slide.read_scaled(0, 0, slide.width, slide.height, downsample)
-    darkness = np.clip(_glass(pixels).astype(np.int16) - pixels, 0, 255).max(axis=2).astype(np.uint8)
+    glass = _glass(pixels)
+    darkness = np.clip(glass.astype(np.int16) - pixels, 0, 255).max(axis=2).astype(np.uint8)
     darkness[pixels.max(axis=2) < _NOT_SCANNED] = 0
     smooth = Image.fromarray(darkness).filter(ImageFilter.BoxBlur(1))  # grain and specks go, a nucleus stays
-    mask = smooth.point(lambda v: 255 * (v >= _CONTRAST)).filter(ImageFilter.MaxFilter(5))
-    return Foreground(np.asarray(mask) > 0, downsample)
+    found = np.asarray(smooth.point(lambda v: 255 * (v >= _CONTRAST))) > 0
+    found &= ~marks(pixels, glass, (slide.mpp or 0.25) * downsample)
+    grown = Image.fromarray(np.uint8(255) * found).filter(ImageFilter.MaxFilter(5))
+    return Foreground(np.asarray(grown) > 0, downsample)
 
 
 def _glass(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from .parts import Button
+from .shade import Shade
 from .tasks import time_left
 
 if TYPE_CHECKING:
@@ -50,12 +51,17 @@ class DetectPanel(QWidget):
         self.status = QLabel("Not started.")
         self.status.setWordWrap(True)
         self.status.setToolTip("Cells found, speed and time left")
+        self.shade = Shade(desk)
+        self.show_skipped = QCheckBox("Shade what is skipped")
+        self.show_skipped.setToolTip("Shade empty glass, pen strokes and bubbles' rims, which a whole scan leaves out")
+        self.show_skipped.toggled.connect(self.shade.show)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 3)
         buttons.addWidget(self.cancel, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(form.native)
+        layout.addWidget(self.show_skipped)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
@@ -65,6 +71,7 @@ class DetectPanel(QWidget):
         desk.models_changed.connect(self.refresh_models)
         desk.opened.connect(self._opened)
         desk.closed.connect(self._opened)
+        desk.closing.connect(lambda: self.show_skipped.setChecked(False))
 
     def _models(self, _widget: Any = None) -> list[tuple[str, Any]]:
         files = [(path.name, path) for path in self._files]

@@ -11,7 +11,7 @@ import pytest
 
 from napari_cervcell.casefile import State, open_case
 from napari_cervcell.models import Model
-from napari_cervcell.slides import open_slide
+from napari_cervcell.slides import foreground, open_slide
 from napari_cervcell.ui.hands import Hands
 
 
@@ -64,6 +64,21 @@ def test_cancel_keeps_what_was_found(hands: Hands) -> None:
     assert desk.case.runs()[-1].state == "cancelled"
     assert "Cancelled" in widget.detect_panel.status.text()
     assert len(desk.case.detections().tiles) > 0
+
+
+def test_what_a_scan_skips_is_shaded_on_request(hands: Hands) -> None:
+    panel, desk = hands.widget.detect_panel, hands.widget.desk
+    assert panel.shade.layer is None
+    panel.show_skipped.click()
+    hands.wait("the shade is there", lambda: panel.shade.layer is not None, 60)
+    shade, slide = panel.shade.layer, desk.slide
+    assert hands.viewer.layers.index(shade) == hands.viewer.layers.index(desk.layer) + 1
+    assert hands.viewer.layers.selection.active is desk.layer
+    np.testing.assert_allclose(shade.extent.world, desk.layer.extent.world, atol=shade.scale[0])
+    assert shade.get_value(np.multiply((50, slide.width / 2), desk.layer.scale), world=True) == 1
+    assert shade.data.mean() == pytest.approx(1 - foreground(slide).share)
+    panel.show_skipped.click()
+    assert shade not in hands.viewer.layers
 
 
 def test_a_region_is_drawn_first(hands: Hands) -> None:
