@@ -11,6 +11,7 @@ import openslide
 from .problems import SlideError, is_sound_tiff
 from .samples import sample_slide
 from .slide import open_slide
+from .stream import Stream
 
 __all__ = ["get_reader", "open_sample"]
 
@@ -59,7 +60,10 @@ def _is_zarr_slide(path: Path) -> bool:
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:
-    """Return one multiscale image layer a slide; label and macro images stay in the file."""
+    """Return one multiscale image layer a slide; label and macro images stay in the file.
+
+    Its levels wait for the file, as arrays do, until somebody listens to their `Stream`.
+    """
     return [_layer(Path(p)) for p in _as_list(path)]
 
 
@@ -75,4 +79,4 @@ def _layer(path: Path) -> LayerData:
     if slide.mpp_xy is not None:
         x, y = slide.mpp_xy
         settings |= {"scale": (y, x), "units": ("um", "um")}
-    return slide.pyramid(), settings, "image"
+    return Stream(slide).levels, settings, "image"

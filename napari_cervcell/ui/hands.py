@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from ..errors import CervcellError
+from .streaming import is_sharp
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -55,6 +56,11 @@ class Hands:
     def rest(self, seconds: float) -> None:
         """Let the window live for a while."""
         QTest.qWait(round(1000 * seconds))
+
+    def wait_sharp(self, seconds: float = 30.0) -> None:
+        """Let the window live until all slides are drawn from tiles of the right size."""
+        self.rest(0.05)  # napari chooses what it needs of a slide while it draws
+        self.wait("the slide is sharp", lambda: all(is_sharp(n) for n in self.viewer.layers if n.visible), seconds)
 
     def key(self, name: str, target: QWidget | None = None) -> None:
         """Press and release a key, named as in :mod:`.keys`, in the canvas or in `target`."""
@@ -125,6 +131,7 @@ class Hands:
         """Save a picture of the whole window."""
         self.dismiss_notices()
         self.rest(0.3)
+        self.wait_sharp()
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
     def _cross_into(self, widget: QWidget) -> None:

@@ -33,6 +33,7 @@ from .overlay import Overlay
 from .parts import Button, ErrorBar, Section, set_theme_color
 from .pointer import Pointer
 from .review_panel import ReviewPanel
+from .streaming import follow
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -64,6 +65,7 @@ class ReviewWidget(QWidget):
         self._build()
         self._connect()
         self._repaint_icons()
+        follow(napari_viewer)
         self._take_latest_slide()
 
     # --------------------------------------------------------------------------------------------------- build

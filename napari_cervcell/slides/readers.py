@@ -1,0 +1,102 @@
+"""Threads that read what is wished for now, and nothing that is wished for no more."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from .cache import Place
+
+__all__ = ["Readers"]
+
+_THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
+
+_PATIENCE = 1.0  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
+
+
+class Readers:
+    """A few threads and one list of wishes, which each new request replaces.
+
+    Parameters
+    ----------
+    needs : callable
+        Returns the places whose tiles must be there before that of a place can be made; empty where it can be.
+    make : callable
+        Reads or makes the tile of a place. Called in the threads; must not raise.
+    """
+
+    def __init__(self, needs: Callable[[Place], list[Place]], make: Callable[[Place], None]) -> None:
+        self._needs = needs
+        self._make = make
+        self._change = threading.Condition()
+        self._wishes: dict[Place, None] = {}  # an ordered set, its end is next
+        self._blocked: dict[Place, None] = {}  # what waits, itself or by its parts, for tiles that are being read
+        self._busy: set[Place] = set()
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def want(self, places: Iterable[Place]) -> None:
+        """Read these next, in this order; what was asked for earlier and has not begun is dropped."""
+        with self._change:
+            self._wishes = dict.fromkeys(p for p in reversed(list(places)) if p not in self._busy)
+            self._blocked.clear()
+            if self._wishes and not self._threads:
+                self._start()
+            self._change.notify_all()
+
+    def stop(self) -> None:
+        """End the threads, each after the tile that it is reading. A later request starts new ones."""
+        with self._change:
+            self._wishes.clear()
+            self._blocked.clear()
+            self._stopping.set()
+            threads, self._threads = self._threads, []
+            self._change.notify_all()
+        end = time.monotonic() + _PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _start(self) -> None:
+        self._stopping = threading.Event()
+        arguments = (self._stopping,)
+        self._threads = [
+            threading.Thread(target=self._run, args=arguments, name="cervcell-reader", daemon=True)
+            for _ in range(_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, stopping: threading.Event) -> None:
+        while (place := self._next(stopping)) is not None:
+            try:
+                self._make(place)
+            finally:
+                with self._change:
+                    self._busy.discard(place)
+                    self._wishes.update(self._blocked)
+                    self._blocked.clear()
+                    self._change.notify_all()
+
+    def _next(self, stopping: threading.Event) -> Place | None:
+        """Return a place that can be made now, taken off the list; wait for one; None when it is time to end."""
+        with self._change:
+            while not stopping.is_set():
+                if not self._wishes:
+                    self._change.wait()
+                    continue
+                place, _ = self._wishes.popitem()
+                lacking = self._needs(place)
+                if not lacking:
+                    self._busy.add(place)
+                    return place
+                free = [p for p in lacking if p not in self._busy and p not in self._blocked]
+                if free:
+                    self._wishes[place] = None
+                    for p in free:  # on top, also where they were further down
+                        self._wishes.pop(p, None)
+                        self._wishes[p] = None
+                else:
+                    self._blocked[place] = None
+            return None

@@ -1,0 +1,86 @@
+"""Draws a slide's layer anew when tiles have landed, never more often than the window can bear."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from ..slides.stream import Stream
+
+__all__ = ["Painter"]
+
+_FRAME = 1 / 60  # seconds: no display shows more
+_SHARE = 0.4  # of the window's time that drawing what has landed may take; the rest is the hand's
+
+
+class Painter(QObject):
+    """Listens to one stream, in whatever thread it speaks, and has its layer drawn in the window's thread."""
+
+    _came = Signal()
+    _broke = Signal(str)
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self._layer: weakref.ref[Image] | None = None
+        self._overview = stream.overview
+        self._thumbnail_is_due = not stream.overview.complete.is_set()
+        self._told = False
+        self._drawing = 0.0  # when the drawing under way began, 0 while none is
+        self._timer = QTimer(self, singleShot=True)
+        self._timer.timeout.connect(self._draw)
+        self._next = 0.0
+        self._came.connect(self._draw_soon, Qt.ConnectionType.QueuedConnection)
+        self._broke.connect(show_error, Qt.ConnectionType.QueuedConnection)
+        stream.landed.connect(self._tell)
+        stream.failed.connect(self._warn)
+
+    def attach(self, layer: Image) -> None:
+        """Draw `layer` from now on."""
+        self._layer = weakref.ref(layer)
+        self._tell()
+
+    def detach(self) -> None:
+        """Draw nothing from now on: asking a slide that has been put away would begin to read it anew."""
+        self._layer = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that has landed has been drawn."""
+        return not (self._told or self._drawing)
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._came.emit()
+
+    def _warn(self, message: str) -> None:
+        self._broke.emit(message)
+
+    def _draw_soon(self) -> None:
+        if not self._timer.isActive() and not self._drawing:
+            self._timer.start(max(0, round(1000 * (self._next - time.monotonic()))))
+
+    def _draw(self) -> None:
+        self._told = False  # first: what lands from here on is told of again
+        layer = self._layer and self._layer()
+        if layer is None:
+            return
+        self._drawing = time.monotonic()
+        thumbnail = self._thumbnail_is_due and self._overview.complete.is_set()
+        self._thumbnail_is_due &= not thumbnail
+        layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)
+        QTimer.singleShot(0, self._drawn)  # comes after the canvas has been painted
+
+    def _drawn(self) -> None:
+        now = time.monotonic()
+        self._next = max(self._drawing + _FRAME, now + (now - self._drawing) * (1 / _SHARE - 1))
+        self._drawing = 0.0
+        if self._told:
+            self._draw_soon()

@@ -1,0 +1,123 @@
+"""The slide on the canvas: coarse at once, sharp soon, and the window never waits for the file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell.slides import Slide, SlideError
+from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.streaming import is_sharp, stream_of
+
+
+def canvas(hands: Hands) -> np.ndarray:
+    return hands.viewer.screenshot(flash=False)[..., :3].astype(int)
+
+
+def drawn(layer) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the layer shows now, and what the slide has there."""
+    (top, left), (bottom, right) = layer.corner_pixels[:, :2]
+    assert layer.data_level == 0
+    truth = layer.metadata["slide"].read_region(left, top, right - left + 1, bottom - top + 1)
+    return np.asarray(layer._slice.image.raw), truth
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A disk that gives out tiles only while it is set."""
+    disk = threading.Event()
+    disk.set()
+    read = Slide.tile
+
+    def wait_and_read(self: Slide, level: int, column: int, row: int) -> np.ndarray:
+        assert disk.wait(60)
+        return read(self, level, column, row)
+
+    monkeypatch.setattr(Slide, "tile", wait_and_read)
+    return disk
+
+
+def test_a_jump_shows_the_coarse_picture_and_becomes_sharp(sit_down, slide_path: Path, disk: threading.Event) -> None:
+    hands: Hands = sit_down(slide_path)
+    layer = hands.widget.desk.layer
+    hands.wait_sharp()
+    disk.clear()
+    hands.look_at((6000, 2000, 6060, 2060))
+    hands.viewer.scene.camera.zoom = 1 / layer.scale[0]
+    hands.rest(0.3)  # the window lives while the disk stands still
+    coarse, truth = drawn(layer)
+    assert not is_sharp(layer)
+    assert coarse.shape == truth.shape
+    assert np.abs(coarse.astype(int) - truth).mean() < 10
+    assert (coarse != truth).any()
+    blurred = canvas(hands)
+    disk.set()
+    hands.wait_sharp()
+    np.testing.assert_array_equal(*drawn(layer))
+    sharp = canvas(hands)
+    middle = np.s_[100:-100, 100:-100]
+    assert np.abs(np.diff(sharp[middle], axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[middle], axis=0)).mean()
+
+
+def test_napari_alone_draws_what_lands(make_napari_viewer, qtbot, slide_path: Path) -> None:
+    """Opened by drag and drop, without the Review widget."""
+    viewer = make_napari_viewer(show=True)
+    (layer,) = viewer.open(str(slide_path), plugin="napari-cervcell")
+    viewer.scene.camera.zoom = 1 / layer.scale[0]
+    qtbot.waitUntil(lambda: layer.data_level == 0 and is_sharp(layer), timeout=30000)
+    np.testing.assert_array_equal(*drawn(layer))
+    assert layer.thumbnail[..., :3].std() > 5
+
+
+def test_removing_the_slide_ends_its_threads(sit_down, slide_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    hands.wait_sharp()
+    layer = hands.widget.desk.layer
+    assert stream_of(layer.data) is not None
+    assert any(thread.name == "cervcell-reader" for thread in threading.enumerate())
+    hands.viewer.layers.remove(layer)
+    assert not any(thread.name == "cervcell-reader" for thread in threading.enumerate())
+
+
+def test_a_damaged_place_is_told_of_and_the_slide_goes_on(sit_down, slide_path: Path, monkeypatch) -> None:
+    read = Slide.tile
+
+    def damaged(self: Slide, level: int, column: int, row: int) -> np.ndarray:
+        if (level, column, row) == (0, 5, 4):
+            raise SlideError(f"{self.path} is damaged there.")
+        return read(self, level, column, row)
+
+    monkeypatch.setattr(Slide, "tile", damaged)
+    told: list[str] = []
+    monkeypatch.setattr("napari_cervcell.ui.painter.show_error", told.append)
+    hands: Hands = sit_down(slide_path)
+    layer, side = hands.widget.desk.layer, hands.widget.desk.slide.tile_size
+    hands.look_at((5.4 * side, 4.4 * side, 5.6 * side, 4.6 * side))
+    hands.viewer.scene.camera.zoom = 1 / layer.scale[0]
+    hands.wait_sharp()
+    shown, truth = drawn(layer)
+    differs = (shown != truth).any(axis=2)
+    assert 0 < differs.sum() <= side * side
+    hands.wait("the damage is told of", lambda: told, 5)
+    assert len(told) == 1
+    assert "damaged there" in told[0]
+
+
+def test_cache_size_is_a_setting(sit_down, slide_path: Path) -> None:
+    from napari.settings import get_plugin_settings
+
+    from napari_cervcell.slides.cache import TILES
+
+    settings = get_plugin_settings("napari-cervcell").slides
+    before = settings.cache_mb
+    settings.cache_mb = 300
+    try:
+        hands: Hands = sit_down(slide_path)
+        hands.wait_sharp()
+        assert TILES.capacity == 300 << 20
+        assert 0 < TILES.nbytes <= TILES.capacity
+    finally:
+        settings.cache_mb = before

@@ -1,0 +1,341 @@
+"""A slide on its way to the screen: at once what is known, soon what is right."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cervcell.slides import Slide, SlideError, sample_slide
+from napari_cervcell.slides.cache import Place, TileCache
+from napari_cervcell.slides.readers import Readers
+from napari_cervcell.slides.stream import Stream
+
+
+class SlowSlide(Slide):
+    """A slide on a disk that gives out tiles when it is told to, and cannot read some."""
+
+    def __init__(self, path: Path, broken: tuple[int, int] | None = None) -> None:
+        super().__init__(path)
+        self.disk = threading.Event()
+        self.disk.set()
+        self.asked: list[tuple[int, int, int]] = []
+        self.broken = broken
+
+    def tile(self, level: int, column: int, row: int) -> np.ndarray:
+        self.asked.append((level, column, row))
+        assert self.disk.wait(30)
+        if self.broken == (column, row) and level == 0:
+            raise SlideError(f"{self.path} is damaged there.")
+        return super().tile(level, column, row)
+
+
+def until(done: Callable[[], Any]) -> None:
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end, "this never came to be"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def streamed() -> Iterator[Callable[..., Stream]]:
+    """Return a function that makes a stream to which somebody listens, its overview read."""
+    made: list[Stream] = []
+    ears: list[Callable[[], None]] = []
+
+    def make(slide: Slide, capacity: int = 256 << 20) -> Stream:
+        stream = Stream(slide, TileCache(capacity))
+        made.append(stream)
+        ears.append(lambda: None)
+        stream.landed.connect(ears[-1])
+        stream.begin(30)
+        assert stream.overview.complete.is_set()
+        return stream
+
+    yield make
+    for stream in made:
+        if isinstance(stream.slide, SlowSlide):
+            stream.slide.disk.set()
+        stream.stop()
+
+
+def dotted(width: int, height: int, x: float, y: float) -> np.ndarray:
+    """Return white uint8 (height, width, 3) with one soft dark dot, its centre at (x, y)."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    left, top = max(0, int(x) - 150), max(0, int(y) - 150)
+    rows, columns = np.mgrid[top : min(height, top + 300), left : min(width, left + 300)] + 0.5
+    dark = 240 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 40**2))
+    pixels[top : top + 300, left : left + 300] = (255 - dark).round().astype(np.uint8)[..., None]
+    return pixels
+
+
+def centre(pixels: np.ndarray) -> tuple[float, float]:
+    dark = 255.0 - pixels.mean(axis=2)
+    rows, columns = np.mgrid[: dark.shape[0], : dark.shape[1]] + 0.5
+    return float((dark * columns).sum() / dark.sum()), float((dark * rows).sum() / dark.sum())
+
+
+def cut(level: np.ndarray, factor: int) -> np.ndarray:
+    """Shrink as scanners do: what does not fill a whole pixel is dropped."""
+    h, w = (side // factor for side in level.shape[:2])
+    whole = level[: factor * h, : factor * w].reshape(h, factor, w, factor, 3)
+    return whole.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def squeezed(level: np.ndarray, factor: int) -> np.ndarray:
+    """Shrink as image libraries do: all is resampled into the rounded size."""
+    h, w = (side // factor for side in level.shape[:2])
+    return np.asarray(Image.fromarray(level).resize((w, h), Image.Resampling.BOX))
+
+
+# ------------------------------------------------------------------------------------------------------ levels
+
+
+@pytest.mark.parametrize("shrink", [cut, squeezed])
+@pytest.mark.parametrize("factors", [[1], [1, 4], [1, 4, 16], [1, 2, 4], [1, 3]])
+def test_a_cell_is_at_the_same_place_in_every_level(write_slide, factors: list[int], shrink: Callable) -> None:
+    width, height = 4587, 3309
+    x, y = width - 170.0, height - 190.0  # far from the origin, where wrong factors tell most
+    full = dotted(width, height, x, y)
+    path = write_slide([full if f == 1 else shrink(full, f) for f in factors], compression="zlib", tile=(256, 256))
+    levels = Stream(Slide(path), TileCache(256 << 20)).levels
+    assert max(levels[-1].shape) <= 1024
+    for finer, coarser in itertools.pairwise(levels):
+        assert 1.2 < finer.shape[0] / coarser.shape[0] < 2.8
+    for level in levels:
+        rows, columns, _ = level.shape
+        found_x, found_y = centre(np.asarray(level))
+        assert found_x == pytest.approx(x * columns / width, abs=0.5)
+        assert found_y == pytest.approx(y * rows / height, abs=0.5)
+
+
+def test_stored_levels_are_shown_as_they_are(sample: Slide) -> None:
+    stream = Stream(sample, TileCache(256 << 20))
+    assert [level.shape[1::-1] for level in stream.levels] == [(n.width, n.height) for n in sample.levels]
+    np.testing.assert_array_equal(stream.levels[3], sample.read_region(0, 0, *stream.levels[3].shape[1::-1], 3))
+
+
+def test_a_level_between_is_the_mean_of_two_by_two(write_slide) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (1200, 2000, 3), np.uint8)
+    path = write_slide([pixels, cut(pixels, 4)])
+    half = np.asarray(Stream(Slide(path), TileCache(256 << 20)).levels[1])
+    assert half.shape == (600, 1000, 3)
+    np.testing.assert_allclose(half, pixels.reshape(600, 2, 1000, 2, 3).mean(axis=(1, 3)), atol=0.5)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[100:900, 200:1300],
+        np.s_[5],
+        np.s_[-3, 7:9],
+        np.s_[..., 1],
+        np.s_[::50, 1000:3:-100, 2],
+        np.s_[30:30],
+        np.s_[-40:, 5000:99999],
+        np.s_[10, 20, 0],
+    ],
+)
+def test_levels_are_indexed_as_arrays_are(sample: Slide, key: Any) -> None:
+    level = Stream(sample, TileCache(256 << 20)).levels[2]
+    whole = np.asarray(level)
+    assert (level.shape, level.dtype, level.ndim, level.size) == (whole.shape, whole.dtype, whole.ndim, whole.size)
+    np.testing.assert_array_equal(level[key], whole[key])
+
+
+def test_beyond_a_level_is_an_index_error(sample: Slide) -> None:
+    with pytest.raises(IndexError):
+        Stream(sample, TileCache(256 << 20)).levels[0][10**6]
+
+
+def test_copied_levels_share_one_stream_of_their_own(sample: Slide) -> None:
+    levels = Stream(sample, TileCache(256 << 20)).levels
+    copies = copy.deepcopy(levels)
+    assert {id(level.stream) for level in copies} == {id(copies[0].stream)} != {id(levels[0].stream)}
+    np.testing.assert_array_equal(copies[-1], levels[-1])
+
+
+# ---------------------------------------------------------------------------------------------------- arriving
+
+
+def test_coarse_at_once_then_sharp(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    slide.disk.clear()
+    first = stream.levels[0][2000:3000, 4000:5500].copy()  # comes while the disk is standing still
+    truth = slide.read_region(4000, 2000, 1500, 1000)
+    coarse = slide.read_scaled(4000, 2000, 1504, 1008, 16).repeat(16, 0).repeat(16, 1)[:1000, :1500]
+    assert not stream.is_sharp
+    assert np.abs(first.astype(int) - coarse).mean() < 3
+    slide.disk.set()
+    until(lambda: stream.is_sharp)
+    np.testing.assert_array_equal(stream.levels[0][2000:3000, 4000:5500], truth)
+
+
+def test_the_nearest_coarser_level_stands_in(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    _ = stream.levels[1][1000:1500, 2000:2750]
+    until(lambda: stream.is_sharp)
+    half = stream.levels[1][1000:1500, 2000:2750].copy()
+    slide.disk.clear()
+    np.testing.assert_array_equal(stream.levels[0][2000:3000, 4000:5500], half.repeat(2, 0).repeat(2, 1))
+
+
+def test_who_listens_is_told_of_what_is_looked_at(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    told = threading.Event()
+    stream.landed.connect(told.set)
+    _ = stream.levels[0][:600, :600]
+    assert told.wait(30)
+
+
+def test_what_is_seen_survives_a_cache_that_is_too_small(streamed) -> None:
+    slide = Slide(sample_slide())
+    stream = streamed(slide, 3 << 20)  # four tiles
+    box = np.s_[1000:4000, 1000:4000]
+    _ = stream.levels[0][box]
+
+    def all_there() -> bool:
+        return bool((stream.levels[0][box] == truth).all())
+
+    truth = slide.read_region(1000, 1000, 3000, 3000)
+    until(all_there)
+
+
+def test_on_a_slide_of_one_level_what_is_looked_at_goes_before_the_overview(write_slide) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (4300, 4200, 3), np.uint8) // 8 + np.uint8(100)
+    slide = SlowSlide(write_slide([pixels], compression="zlib", tile=(512, 512)))
+    stream = Stream(slide, TileCache(512 << 20))
+    ear = threading.Event()
+    stream.landed.connect(ear.set)
+    slide.disk.clear()
+    stream.begin()
+    until(lambda: slide.asked)
+    _ = stream.levels[0][3000:3900, 3000:3900]
+    slide.disk.set()
+    until(lambda: stream.is_sharp)
+    np.testing.assert_array_equal(stream.levels[0][3000:3900, 3000:3900], pixels[3000:3900, 3000:3900])
+    assert not stream.overview.complete.is_set()
+    until(stream.overview.complete.is_set)
+    assert np.abs(stream.overview.pixels.astype(int) - 115.5).max() < 8
+    stream.stop()
+
+
+def test_a_pan_has_what_comes_next_read(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    for left in (2048, 2560):
+        _ = stream.levels[0][1024:2048, left : left + 1024]
+        until(lambda: stream.is_sharp)
+    side = slide.tile_size
+    ahead = -(-(2560 + 1024) // side)
+    until(lambda: {(0, ahead, row) for row in (2, 3)} <= set(slide.asked))
+    assert not any(level == 0 and column < 2048 // side for level, column, _ in slide.asked)
+
+
+def test_a_place_that_cannot_be_read_is_hatched_and_told_of_once(streamed) -> None:
+    slide = SlowSlide(sample_slide(), broken=(3, 2))
+    stream = streamed(slide)
+    messages: list[str] = []
+    stream.failed.connect(messages.append)
+    side = slide.tile_size
+    box = np.s_[side : 4 * side, side : 5 * side]
+    for _ in range(2):
+        _ = stream.levels[0][box]
+        until(lambda: stream.is_sharp)
+        _ = stream.levels[0][:side, :side]  # away, and back
+    _ = stream.levels[0][box]
+    until(lambda: stream.is_sharp)
+    pixels = stream.levels[0][box]
+    truth = slide.read_region(side, side, 4 * side, 3 * side)
+    bad = np.zeros(pixels.shape[:2], bool)
+    bad[side : 2 * side, 2 * side : 3 * side] = True
+    np.testing.assert_array_equal(pixels[~bad], truth[~bad])
+    assert set(np.unique(pixels[bad])) == {90, 150}
+    assert len(messages) == 1
+    assert "damaged" in messages[0]
+    assert str(slide.path) in messages[0]
+
+
+def test_stopping_ends_the_threads_and_asking_again_begins_anew(streamed) -> None:
+    before = set(threading.enumerate())
+    stream = streamed(Slide(sample_slide()))
+    _ = stream.levels[0][:2000, :2000]
+    assert set(threading.enumerate()) - before
+    stream.stop()
+    assert not set(threading.enumerate()) - before
+    assert stream._cache.nbytes == 0
+    _ = stream.levels[0][:500, :500]
+    until(lambda: stream.is_sharp)
+    np.testing.assert_array_equal(stream.levels[0][:500, :500], stream.slide.read_region(0, 0, 500, 500))
+
+
+# ----------------------------------------------------------------------------------------------------- readers
+
+
+class Desk:
+    """What readers are for: tiles that are made of others."""
+
+    def __init__(self) -> None:
+        self.made: list[Place] = []
+        self.gate = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.readers = Readers(self.needs, self.make)
+
+    def needs(self, place: Place) -> list[Place]:
+        if place.grid == 0:
+            return []
+        parts = [place._replace(grid=place.grid - 1, column=2 * place.column + i) for i in range(2)]
+        return [part for part in parts if part not in self.made]
+
+    def make(self, place: Place) -> None:
+        self.begun.release()
+        assert self.gate.wait(30)
+        self.made.append(place)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.gate.set()
+    desk.readers.stop()
+
+
+def places(*columns: int, grid: int = 0) -> list[Place]:
+    return [Place(0, grid, column, 0) for column in columns]
+
+
+def test_newest_request_goes_first_and_older_ones_are_dropped_unread(desk: Desk) -> None:
+    desk.readers.want(places(*range(100)))
+    threads = sum(t.name == "cervcell-reader" for t in threading.enumerate())
+    for _ in range(threads):
+        desk.begun.acquire()  # every thread holds one of the old ones
+    desk.readers.want(places(500, 501, 502))
+    desk.gate.set()
+    until(lambda: len(desk.made) == threads + 3)
+    desk.readers.stop()
+    assert set(desk.made) == set(places(*range(threads), 500, 501, 502))
+
+
+def test_what_is_made_of_others_waits_for_them(desk: Desk) -> None:
+    desk.gate.set()
+    desk.readers.want(places(0, 1, grid=3))
+    until(lambda: set(places(0, 1, grid=3)) <= set(desk.made))
+    assert len(desk.made) == len(set(desk.made)) == 2 * (8 + 4 + 2 + 1)
+    for place in desk.made:
+        if place.grid:
+            at = desk.made.index(place)
+            assert all(
+                desk.made.index(p) < at for p in places(2 * place.column, 2 * place.column + 1, grid=place.grid - 1)
+            )
