@@ -12,6 +12,7 @@ from psygnal import Signal
 from ..casefile import Case, State, Verdict
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
+from .density import Density
 from .figures import ClassCount, Precision, counts_of, precision_of
 from .queue import Queue
 from .rows import GrowingIndex
@@ -61,6 +62,7 @@ class Session:
         self.slide = slide
         self.case = case
         self._threshold = threshold
+        self._classes_shown = np.ones(len(case.taxonomy) + 1, bool)  # the last is for cells of no class
         self._table = CellTable(case)
         self._checked = case.checked_regions()
         self._queue = Queue(self._table, len(case.taxonomy), seed)
@@ -119,15 +121,36 @@ class Session:
             self.cells_changed.emit()
             self.counts_changed.emit()
 
-    def visible(self, x1: float, y1: float, x2: float, y2: float, threshold: float | None = None) -> IntArray:
+    @property
+    def classes_shown(self) -> NDArray[np.bool_]:
+        """bool (C,): the classes of which cells are to be seen."""
+        return self._classes_shown[:-1].copy()
+
+    def show_class(self, label: int, shown: bool) -> None:
+        """Let cells of a class be seen, or not; the queue goes on with all."""
+        if shown != self._classes_shown[label]:
+            self._classes_shown[label] = shown
+            self.cells_changed.emit()
+
+    def visible(self, x1: float, y1: float, x2: float, y2: float) -> IntArray:
         """Return the rows of the cells centred in a rectangle of level-0 pixels, in no set order: those that reach
-        the threshold, the reviewed ones and the current one."""
-        r = self._table.rows
+        the threshold and the reviewed ones, of the classes shown, and the current one."""
         rows = self.index.within(x1, y1, x2, y2)
-        state = r["state"][rows]
-        shown = r["score"][rows] >= (self._threshold if threshold is None else threshold)
-        seen: IntArray = rows[(state >= 0) & (shown | (state > 0) | (rows == self.current))]
+        seen: IntArray = rows[self._is_seen(rows) | (rows == self.current)]
         return seen
+
+    def density(self) -> Density:
+        """Count the cells of the whole slide that :meth:`visible` returns, but for the rejected, by place and class."""
+        seen = self._is_seen(slice(None)) & (self.states != State.REJECTED)
+        points, labels = self.index.points[seen], self._table.rows["label"][seen]
+        return Density.of(points, labels, (self.case.width, self.case.height), len(self.taxonomy))
+
+    def _is_seen(self, rows: IntArray | slice) -> NDArray[np.bool_]:
+        r = self._table.rows
+        state = r["state"][rows]
+        told: NDArray[np.bool_] = (state > 0) | ((state == 0) & (r["score"][rows] >= self._threshold))
+        told &= self._classes_shown[r["label"][rows]]
+        return told
 
     def at(self, x: float, y: float, radius: float) -> int | None:
         """Return the row of the nearest visible cell no further than `radius` from (x, y), level-0 pixels, or None."""

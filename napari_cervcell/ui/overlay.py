@@ -1,90 +1,62 @@
-"""The cells on the slide: of a million, only those in view are ever given to napari."""
+"""The cells on the slide: one by one where there are few, as a map of their number where there are many."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Points, Shapes
-from napari.layers.utils.string_encoding import ConstantStringEncoding, ManualStringEncoding
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from superqt.utils import QSignalThrottler
+from vispy.scene.visuals import Image
+from vispy.visuals.transforms import STTransform
 
 from ..casefile import State
+from .marks import Marks, Shape, Tags
 
 if TYPE_CHECKING:
+    from ..review.density import Density
     from .desk import Desk
+    from .view import Rectangle
 
 __all__ = ["CAP", "Overlay"]
 
 CAP = 20_000
-"""So many cells are drawn one by one; with more in view their number is told instead."""
+"""So many cells are drawn one by one; more are drawn as a map of how many lie where."""
 
-_CLOSE_UP_FROM = 24.0  # canvas px of a box from which its class letter is drawn in its corner
-_CLOSE_UP_UP_TO = 500  # napari lays out text slowly
-_TAG = 14.0  # canvas px
-_LINE = 2.0  # canvas px
-_SMALLEST = 5.0  # canvas px: cells of a whole slide stay visible as dots
-_SYMBOLS = {
-    0: "square",
-    State.ACCEPTED: "disc",
-    State.CORRECTED: "diamond",
-    State.REJECTED: "x",
-    State.ADDED: "triangle_up",
+_ABOVE = 1_000_000  # among what is drawn: over all layers of napari's
+_LETTER_FROM = 24.0  # canvas px of a box from which its class letter is drawn in its corner
+_SQUARE = 8.0  # canvas px, at the least, of the map's squares
+_SHARE = 0.1  # of the window's time that counting may take while cells keep coming
+_SHAPES = {
+    0: Shape.BOX,
+    State.ACCEPTED: Shape.RING,
+    State.CORRECTED: Shape.DIAMOND,
+    State.REJECTED: Shape.CROSS,
+    State.ADDED: Shape.TRIANGLE,
 }
-_SYMBOL = np.array([_SYMBOLS[i] for i in range(len(_SYMBOLS))])
+_SHAPE = np.array([_SHAPES[i] for i in range(len(_SHAPES))])
 _GREY = (0.35, 0.35, 0.35, 1.0)
-_RIM = (0.0, 0.0, 0.0, 0.55)
-_BLACK, _WHITE = np.array([0.0, 0.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0, 0.9])
-_TEAL = "#0b7f7a"
-
-
-class _Marks:
-    """Markers in the order of drawing, gathered to be given to a Points layer all at once."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, ...]] = []
-
-    def add(
-        self,
-        centres: np.ndarray,
-        sides: np.ndarray,
-        lines: np.ndarray,
-        symbols: np.ndarray,
-        colors: np.ndarray,
-        letters: np.ndarray | None = None,
-    ) -> None:
-        """Add n markers: centres (n, 2) as level-0 (x, y), sides and lines in level-0 px; with letters, filled."""
-        faces = np.zeros_like(colors) if letters is None else colors
-        texts = np.full(len(centres), "") if letters is None else letters
-        self._parts.append((centres, sides, lines, symbols, colors, faces, texts))
-
-    def give_to(self, layer: Points) -> None:
-        centres, sides, lines, symbols, colors, faces, letters = (
-            np.concatenate(c) for c in zip(*self._parts, strict=True)
-        )
-        written = bool((letters != "").any())
-        # lengths differ between the setters: nobody may look before all of them are through
-        with layer.events.blocker_all(), layer.text.events.blocker_all():
-            layer.selected_data = set()
-            layer.data = (centres - 0.5)[:, ::-1]
-            layer.size = sides
-            layer.border_width = lines
-            layer.symbol = symbols
-            string = ManualStringEncoding(array=letters, default="") if written else ConstantStringEncoding(constant="")
-            layer.text = {"string": string, "color": "black", "size": 8, "anchor": "center"}
-            if len(centres):
-                layer.face_color = faces
-                layer.border_color = colors
-        layer.refresh()
-        layer.editable = False
+_BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
+_TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
+_NOBODY = np.zeros((0, 4), np.float32)
 
 
 class Overlay(QObject):
-    """Draws the session's cells that are in view, the current one marked, and the checked regions.
+    """Draws the session's cells, the current one marked, and the checked regions.
 
-    The shape says the state (square: new, ring: accepted, diamond: corrected, x: rejected, triangle: added), the
-    colour and the letter say the class.
+    The shape says the state (box: new, ring: accepted, diamond: corrected, x: rejected, triangle: added; a second line
+    around: look again), the colour and the letter say the class. What is drawn once stays right wherever the camera
+    goes, until it leaves the surroundings that were drawn with it.
+
+    Attributes
+    ----------
+    rows : int64 (n,)
+        The session's rows that are drawn one by one.
+    in_view : int
+        Cells in view, drawn one by one or in the map; hidden ones are not in view.
+    map_shown : Density or None
+        The counts that are drawn where there are too many cells in view.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -93,116 +65,216 @@ class Overlay(QObject):
         session = desk.session
         assert session is not None
         self._palette = np.array(
-            [[int(c.color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0] for c in session.taxonomy]
-        )
-        self._letters = np.array([c.letter for c in session.taxonomy])
-        self._drawn_at = 1e-9
+            [[int(c.color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0] for c in session.taxonomy] + [_GREY],
+            np.float32,
+        )  # the last one, which is -1 too, for cells of no class
+        self.rows = np.zeros(0, np.int64)
         self.in_view = 0
         self.hint = ""
-        place = {"scale": desk.layer.scale, "translate": desk.layer.translate, "units": desk.layer.units}
-        self.regions = Shapes(ndim=2, name="Checked regions", **place)
-        self.points = Points(
-            ndim=2, name="Cells", border_width_is_relative=False, face_color="transparent", antialiasing=1, **place
-        )
-        for layer in (self.regions, self.points):
-            desk.viewer.add_layer(layer)
-            layer.locked = True
-            layer.editable = False
-        # napari makes a new layer the active one; the slide stays what the layer controls speak of
-        desk.viewer.layers.selection.active = desk.layer
+        self.map_shown: Density | None = None
+        self._visible = True
+        self._drawn: Rectangle | None = None  # within this nothing needs to be drawn anew
+        self._density: Density | None = None
+        self._mapped: Density | None = None  # whose picture the map shows
+        self._counted: tuple[float, float, tuple[Any, ...]] = (0.0, 0.0, ())  # when, seconds it took, what was asked
+        self._drawing: Any = None
+        self._make_nodes([c.letter for c in session.taxonomy])
         self._later = QSignalThrottler(parent=self)
-        self._later.setTimeout(40)
+        self._later.setTimeout(20)
         self._later.triggered.connect(self.update)
+        self._recount = QTimer(self, singleShot=True)
+        self._recount.timeout.connect(self._cells_changed)
         desk.viewer.scene.camera.events.connect(self.update_later)
         desk.viewer.canvas.events.size.connect(self.update_later)
-        session.cells_changed.connect(self.update_later)
-        session.current_changed.connect(self.update_later)
+        session.cells_changed.connect(self._cells_changed)
+        session.current_changed.connect(self._current_changed)
+
+    def _make_nodes(self, letters: list[str]) -> None:
+        layer = self._desk.layer
+        self._step = np.array([layer.scale[-1], layer.scale[-2]])
+        # napari has the middle of the first pixel at 0, here it is at 0.5
+        self._origin = np.array([layer.translate[-1], layer.translate[-2]]) - self._step / 2
+        # napari gives plugins no layer of their own making, and its Points take 30 times longer
+        scene = getattr(self._desk.viewer, "__wrapped__", self._desk.viewer).window._qt_viewer.canvas.view.scene
+        place = STTransform(scale=self._step, translate=self._origin)
+        self._map = Image(np.zeros((1, 1, 4), np.uint8), interpolation="nearest", parent=scene)
+        self._map.set_gl_state("translucent", depth_test=False)
+        self.regions = Marks(parent=scene)
+        self.cells = Marks(parent=scene)
+        self._tags = Tags([*letters, ""], _LETTER_FROM, parent=scene)
+        self._current = Marks(parent=scene)
+        self._nodes = [self._map, self.regions, self.cells, self._tags, self._current]
+        for i, node in enumerate(self._nodes):
+            node.order = _ABOVE + i
+            if node is not self._map:
+                node.transform = place
 
     def remove(self) -> None:
-        """Take the layers away and stop listening."""
+        """Take everything away and stop listening."""
         viewer = self._desk.viewer
         viewer.scene.camera.events.disconnect(self.update_later)
         viewer.canvas.events.size.disconnect(self.update_later)
+        self._recount.stop()
         self._say("")
-        for layer in (self.points, self.regions):
-            layer.locked = False
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+        for node in self._nodes:
+            node.parent = None
         self.deleteLater()
 
     @property
     def visible(self) -> bool:
-        return bool(self.points.visible)
+        return self._visible
 
     @visible.setter
     def visible(self, visible: bool) -> None:
-        self.points.visible = self.regions.visible = visible
+        self._visible = visible
+        self._drawn = None
         self.update()
 
     def update_later(self, _event: Any = None) -> None:
-        """Draw soon, and not more often than every 40 ms."""
+        """Draw soon, and not more often than every 20 ms."""
         self._later.throttle()
+
+    def _cells_changed(self) -> None:
+        self._drawn = None
+        self._density = self._density if self._may_wait() else None
+        self.update_later()
+
+    def _current_changed(self, _row: int | None) -> None:
+        self._drawn = None
+        self.update_later()
 
     def update(self) -> None:
         """Draw what is in view now."""
         session, view = self._desk.session, self._desk.view
         if session is None or view is None:
             return
-        shown = session.visible(*view.rectangle()) if self.visible else np.zeros(0, np.int64)
-        self.in_view = len(shown)
-        too_many = len(shown) > CAP
-        self._draw_cells(shown[:0] if too_many else shown)
-        self._draw_regions()
-        if too_many:
-            self._say(f"{len(shown):,} cells in view. Zoom in to see them one by one.")
-        else:
-            self._say("" if self.visible else "Cells are hidden: h shows them.")
-
-    def _draw_cells(self, which: np.ndarray) -> None:
-        session, view = self._desk.session, self._desk.view
-        px = 1 / view.zoom  # a canvas px in level-0 px
-        boxes, states, labels = session.cells.boxes[which], session.states[which], session.cells.labels[which]
-        marks = _Marks()
-        sides = np.maximum((boxes[:, 2:] - boxes[:, :2]).mean(axis=1), _SMALLEST * px)
-        colors = self._palette[labels]
-        rejected = states == State.REJECTED
-        colors[rejected] = _GREY
-        close_up = len(which) <= _CLOSE_UP_UP_TO and len(which) > 0 and np.median(sides) * view.zoom >= _CLOSE_UP_FROM
-        centres, symbols, line = (boxes[:, :2] + boxes[:, 2:]) / 2, _SYMBOL[states], np.minimum(_LINE * px, sides / 4)
-        if close_up:  # a dark rim, for the stain has all the colours that classes have
-            marks.add(centres, sides + 2 * px, line + 2 * px, symbols, np.tile(_RIM, (len(which), 1)))
-        marks.add(centres, sides, line, symbols, colors)
-        if (current := session.current) is not None and self.visible:
-            box = session.cells.boxes[current]
-            side = max(1.3 * float((box[2:] - box[:2]).mean()), 16 * px)
-            middle = ((box[:2] + box[2:]) / 2)[None]
-            marks.add(middle, np.array([side + 4 * px]), np.array([5 * px]), np.array(["square"]), _WHITE[None])
-            marks.add(middle, np.array([side]), np.array([2.5 * px]), np.array(["square"]), _BLACK[None])
-        if close_up:
-            told, tag = ~rejected, np.full((~rejected).sum(), _TAG * px)
-            corners = boxes[told, :2] + (_TAG / 2 - 1) * px
-            marks.add(corners, tag, 0 * tag, np.full(len(tag), "square"), colors[told], self._letters[labels[told]])
-        marks.give_to(self.points)
-
-    def _draw_regions(self, drawing: Any = None) -> None:
-        session, view = self._desk.session, self._desk.view
-        boxes = [*session.checked_regions, *([] if drawing is None else [drawing])]
-        same = len(boxes) == self.regions.nshapes and drawing is None
-        if same and (not boxes or 0.8 < view.zoom / self._drawn_at < 1.25):
+        rectangle = view.rectangle()
+        if not self.visible:
+            self._hide()
             return
-        self._drawn_at = view.zoom
-        corners = [np.array([[b[1], b[0]], [b[1], b[2]], [b[3], b[2]], [b[3], b[0]]]) - 0.5 for b in boxes]
-        self.regions.data = []
-        if corners:
-            self.regions.add_rectangles(
-                corners, edge_width=1.5 * _LINE / view.zoom, edge_color=_TEAL, face_color="transparent"
-            )
-        self.regions.editable = False
+        self._count()
+        if self._density.about(*rectangle).sum() > CAP and sum(counts := self._counts_in(rectangle)) > CAP:
+            self._draw_map(counts)
+        else:
+            self._draw_each(rectangle)
+        self._draw_current()
+        self._draw_regions()
+
+    def _hide(self) -> None:
+        for node in self._nodes:
+            node.visible = False
+        self.in_view = 0
+        self._drawn = None
+        self._say("Cells are hidden: h shows them.")
+
+    # ------------------------------------------------------------------------------------------- few or many
+
+    def _count(self) -> None:
+        if self._density is None:
+            start = time.monotonic()
+            self._density = self._desk.session.density()
+            self._counted = (time.monotonic(), time.monotonic() - start, self._asked())
+
+    def _may_wait(self) -> bool:
+        """Whether the counts may stay as they are for a while: with a million cells they take their time.
+
+        Not where what is to be seen was changed by hand.
+        """
+        when, took, asked = self._counted
+        due = when + took / _SHARE
+        if self._density is None or asked != self._asked() or time.monotonic() > due:
+            return False
+        self._recount.start(round(1000 * (due - time.monotonic())) + 1)
+        return True
+
+    def _asked(self) -> tuple[Any, ...]:
+        session = self._desk.session
+        return session.threshold, *session.classes_shown.tolist()
+
+    def _counts_in(self, rectangle: Rectangle) -> list[int]:
+        """Return the number of cells of each class in view: whole squares from the map, the others one by one."""
+        session, density = self._desk.session, self._density
+        x1, y1, x2, y2 = rectangle
+        s = density.square
+        rows, columns = density.counts.shape[:2]
+        # of the squares at the slide's right and lower edge all cells are in view, wherever beyond it the view ends
+        left, top = max(0, int(np.ceil(x1 / s))), max(0, int(np.ceil(y1 / s)))
+        right = columns if x2 >= session.case.width else max(left, int(x2 // s))
+        bottom = rows if y2 >= session.case.height else max(top, int(y2 // s))
+        counts = density.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
+        for part in (
+            (x1, y1, x2, min(top * s, y2)),
+            (x1, max(bottom * s, y1), x2, y2) if bottom < rows else None,
+            (x1, top * s, min(left * s, x2), bottom * s),
+            (max(right * s, x1), top * s, x2, bottom * s) if right < columns else None,
+        ):
+            if part is not None and part[0] < part[2] and part[1] < part[3]:
+                seen = session.visible(*part)
+                seen = seen[session.states[seen] != State.REJECTED]
+                counts += np.bincount(session.cells.labels[seen], minlength=len(counts))[: len(counts)]
+        return [int(n) for n in counts]
+
+    # ---------------------------------------------------------------------------------------------- drawing
+
+    def _draw_each(self, rectangle: Rectangle) -> None:
+        session = self._desk.session
+        x1, y1, x2, y2 = rectangle
+        if self._drawn is None or not _holds(self._drawn, rectangle):
+            around = (1.5 * x1 - 0.5 * x2, 1.5 * y1 - 0.5 * y2, 1.5 * x2 - 0.5 * x1, 1.5 * y2 - 0.5 * y1)
+            self._drawn = around if self._density.about(*around).sum() <= CAP else rectangle
+            self.rows = session.visible(*self._drawn)
+            boxes, states, labels = (a[self.rows] for a in (session.cells.boxes, session.states, session.cells.labels))
+            rejected = states == State.REJECTED
+            colors = self._palette[np.where(rejected, -1, labels)]
+            self.cells.set_data(boxes, colors, _SHAPE[states], session.disagrees[self.rows])
+            self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
+        centres = session.index.points[self.rows]
+        self.in_view = int(((centres >= (x1, y1)) & (centres <= (x2, y2))).all(axis=1).sum())
+        self.map_shown = None
+        self._map.visible = False
+        self.cells.visible = self._tags.visible = True
+        self._say("")
+
+    def _draw_map(self, counts: list[int]) -> None:
+        session, density = self._desk.session, self._density
+        shown = density.coarser(_SQUARE / self._desk.view.zoom)
+        if self._mapped is not density or self.map_shown is None or shown.square != self.map_shown.square:
+            self._map.set_data(_picture(shown, self._palette, [c.rank for c in session.taxonomy]))
+            self._map.transform = STTransform(scale=self._step * shown.square, translate=self._origin)
+        self._mapped, self._drawn = density, None
+        self.map_shown = shown
+        self.rows = np.zeros(0, np.int64)
+        self.in_view = sum(counts)
+        self._map.visible = True
+        self.cells.visible = self._tags.visible = False
+        told = [f"{c.name} {n:,}" for c, n in zip(session.taxonomy, counts, strict=True) if n]
+        lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
+        self._say("\n".join([f"{self.in_view:,} cells in view, too many to show one by one", *lines]))
+
+    def _draw_current(self) -> None:
+        session = self._desk.session
+        current = session.current
+        boxes = _NOBODY if current is None else session.cells.boxes[current][None]
+        self._current.set_data(boxes, _BLACK[: len(boxes)], np.full(len(boxes), Shape.CORNERS))
+        self._current.visible = True
+
+    def _draw_regions(self) -> None:
+        boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]
+        sides = [
+            side
+            for x1, y1, x2, y2 in boxes
+            for side in ((x1, y1, x2, y1), (x1, y2, x2, y2), (x1, y1, x1, y2), (x2, y1, x2, y2))
+        ]
+        n = len(sides)
+        self.regions.set_data(
+            np.array(sides, np.float32).reshape(-1, 4), np.tile(_TEAL, (n, 1)), np.full(n, Shape.LINE)
+        )
+        self.regions.visible = True
 
     def show_drawing(self, box: Any) -> None:
         """Show a rectangle that is being dragged, level-0 px; None when it is done."""
-        self._drawn_at = 1e-9
-        self._draw_regions(box)
+        self._drawing = box
+        self.update()
 
     def _say(self, text: str) -> None:
         overlay = self._desk.viewer.canvas.overlays.text
@@ -210,3 +282,23 @@ class Overlay(QObject):
         if overlay.text != text or overlay.visible != bool(text):
             overlay.text = text
             overlay.visible = bool(text)
+
+
+def _holds(outer: Rectangle, inner: Rectangle) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+
+
+def _picture(density: Density, palette: np.ndarray, ranks: list[int]) -> np.ndarray:
+    """Return uint8 (rows, columns, 4): the classes over each other, the most severe on top, the more the stronger."""
+    image = np.zeros((*density.counts.shape[:2], 4), np.float32)
+    for label in np.argsort(ranks, kind="stable"):
+        counts = density.counts[..., label]
+        if not (most := counts.max()):
+            continue
+        # the few of a severe class must be seen among the many that are nothing
+        weakest, strongest = (0.12, 0.5) if ranks[label] == min(ranks) else (0.55, 0.9)
+        alpha = np.where(counts > 0, weakest + (strongest - weakest) * np.log1p(counts) / np.log1p(most), 0)[..., None]
+        below = image[..., 3:] * (1 - alpha)
+        image[..., 3:] = alpha + below
+        image[..., :3] = (palette[label, :3] * alpha + image[..., :3] * below) / np.maximum(image[..., 3:], 1e-6)
+    return np.rint(255 * image).astype(np.uint8)

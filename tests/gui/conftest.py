@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +95,18 @@ def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
     yield begin
     for hands in made:
         hands.__dict__.clear()  # pytest holds on to it for longer than napari's check for leaks allows
+
+
+def picture(hands: Any) -> np.ndarray:
+    """Return the canvas as int (h, w, 3)."""
+    hands.rest(0.15)
+    hands.wait_sharp()
+    return hands.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+
+
+def is_there(hands: Any, image: np.ndarray, place: tuple[float, float], color: str) -> bool:
+    """Whether a line in `color` runs through a place on the slide, level-0 (x, y)."""
+    x, y = (round(v) for v in hands.widget.desk.view.to_canvas(*place))
+    around = image[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].reshape(-1, 3)
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+    return bool(len(around) and np.abs(around - wanted).max(axis=1).min() < 30)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_cervcell.casefile import open_case
+from napari_cervcell.casefile import Verdict, open_case
 from napari_cervcell.cells import Cells
 from napari_cervcell.slides import open_slide
 from napari_cervcell.taxonomy import BETHESDA
 from napari_cervcell.ui import overlay as module
 from napari_cervcell.ui.hands import Hands
 
-from .conftest import write_cells
+from .conftest import is_there, picture, write_cells
 
 
 @pytest.fixture
@@ -22,67 +22,111 @@ def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
     return sit_down(slide_path)
 
 
-def drawn_boxes(hands: Hands, symbol: str = "square") -> np.ndarray:
-    """Return (x, y, side) of the markers in class colours, level-0 px."""
-    points = hands.widget.overlay.points
-    palette = {tuple(int(c.color[i : i + 2], 16) for i in (1, 3, 5)) for c in BETHESDA.classes}
-    colors = [tuple(np.rint(255 * c[:3]).astype(int)) for c in points.border_color]
-    mine = [
-        i
-        for i, color in enumerate(colors)
-        if color in palette and points.face_color[i][3] == 0 and str(points.symbol[i]) == symbol
-    ]
-    return np.column_stack([points.data[mine][:, ::-1] + 0.5, points.size[mine]])
+def in_full_view(hands: Hands) -> np.ndarray:
+    """Return the rows of the cells that lie wholly in view, away from the texts on the canvas."""
+    session, view = hands.widget.desk.session, hands.widget.desk.view
+    x1, y1, x2, y2 = view.rectangle()
+    margin = 60 / view.zoom
+    rows = session.visible(x1 + margin, y1 + margin, x2 - margin, y2 - 2 * margin)
+    assert len(rows)
+    return rows
 
 
 def test_each_cell_in_view_is_one_box_of_its_size_and_colour(hands: Hands) -> None:
-    session, view = hands.widget.desk.session, hands.widget.desk.view
-    rows = np.sort(session.visible(*view.rectangle()))
-    assert 0 < len(rows) < len(session.cells)
-    drawn = drawn_boxes(hands)
-    assert len(drawn) == len(rows)
-    assert sorted(map(tuple, np.rint(drawn[:, :2]))) == sorted(map(tuple, np.rint(session.cells.centres[rows])))
-    assert drawn[:, 2] == pytest.approx(70)
+    session = hands.widget.desk.session
+    image = picture(hands)
+    for row in in_full_view(hands):
+        x1, y1, x2, y2 = session.cells.boxes[row]
+        color = BETHESDA.classes[session.cells.labels[row]].color
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        for side in ((x1, y), (x2, y), (x, y1), (x, y2), (x2, y2)):
+            assert is_there(hands, image, side, color), (row, side)
+        assert not is_there(hands, image, (x, y2 + 25), color)
+
+
+def test_a_box_need_not_be_square(hands: Hands) -> None:
+    case = hands.widget.desk.case
+    wide = np.array([1060, 1100, 1200, 1150], np.float32)
+    case.record([Verdict(kind="add", box=wide, label=4)])
+    hands.widget.desk.session.reload()
+    image = picture(hands)
+    color = BETHESDA.classes[4].color
+    assert is_there(hands, image, (1130 - 35, 1150), color)  # the base of a triangle
+    assert not is_there(hands, image, (1130, 1125 + 70), color)
 
 
 def test_the_view_takes_the_cells_along(hands: Hands) -> None:
-    hands.look_at((2500, 1500, 2700, 1700))
-    hands.rest(0.2)
-    view = hands.widget.desk.view
-    x1, y1, x2, y2 = view.rectangle()
-    drawn = drawn_boxes(hands)
-    assert len(drawn) == len(hands.widget.desk.session.visible(x1, y1, x2, y2))
-    assert ((drawn[:, 0] >= x1) & (drawn[:, 0] <= x2)).all()
+    session = hands.widget.desk.session
+    for middle in ((2500, 1600), (1500, 1300)):
+        hands.look_at((middle[0] - 50, middle[1] - 50, middle[0] + 50, middle[1] + 50))
+        image = picture(hands)
+        for row in in_full_view(hands):
+            x1, y1, _, y2 = session.cells.boxes[row]
+            assert is_there(hands, image, (x1, (y1 + y2) / 2), BETHESDA.classes[session.cells.labels[row]].color)
 
 
 def test_state_is_told_by_shape(hands: Hands) -> None:
     session = hands.widget.desk.session
-    row = int(session.visible(*hands.widget.desk.view.rectangle())[0])
+    row = int(in_full_view(hands)[0])
+    _, y1, x2, y2 = session.cells.boxes[row]
+    color = BETHESDA.classes[session.cells.labels[row]].color
+    hands.viewer.scene.camera.zoom *= 2
+    hands.look_at(session.cells.boxes[row])
+    assert is_there(hands, picture(hands), (x2, y2), color)
     hands.click_at(*session.cells.centres[row])
     hands.key("space")
     hands.look_at(session.cells.boxes[row])
-    assert len(drawn_boxes(hands, "disc")) == 1
+    image = picture(hands)
+    assert not is_there(hands, image, (x2, y2), color)  # a ring has no corners
+    assert is_there(hands, image, (x2, (y1 + y2) / 2), color)
     hands.key("u")
-    hands.rest(0.1)
-    assert len(drawn_boxes(hands, "disc")) == 0
+    hands.look_at(session.cells.boxes[row])
+    assert is_there(hands, picture(hands), (x2, y2), color)
 
 
 def test_letters_come_close_up_only(hands: Hands) -> None:
-    points = hands.widget.overlay.points
-    assert set(points.text.string(points.features)) > {"N", "U"}
-    hands.viewer.reset_view()
-    hands.rest(0.2)
-    assert set(np.atleast_1d(points.text.string(points.features))) == {""}
+    session = hands.widget.desk.session
+    row = int(in_full_view(hands)[0])
+    color = BETHESDA.classes[session.cells.labels[row]].color
+
+    def has_plate() -> bool:
+        """Whether there is more ink at the corner with the letter than at the one across."""
+        x1, y1, x2, y2 = session.cells.boxes[row]
+        image = picture(hands)
+        px = 1 / hands.widget.desk.view.zoom
+        return is_there(hands, image, (x1 + 3 * px, y1 + 10 * px), color) and not is_there(
+            hands, image, (x2 - 6 * px, y2 - 6 * px), color
+        )
+
+    hands.look_at(session.cells.boxes[row])
+    hands.viewer.scene.camera.zoom *= 2
+    assert has_plate()
+    hands.viewer.scene.camera.zoom /= 8
+    assert not has_plate()
 
 
-def test_over_the_cap_the_number_is_told_and_nothing_is_sampled(
+def test_a_class_can_be_hidden(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    row = int(in_full_view(hands)[0])
+    label = int(session.cells.labels[row])
+    x1, y1, _, y2 = session.cells.boxes[row]
+    place, color = (x1, (y1 + y2) / 2), BETHESDA.classes[label].color
+    session.show_class(label, False)
+    assert not is_there(hands, picture(hands), place, color)
+    assert session.at(*session.cells.centres[row], 5) is None
+    session.show_class(label, True)
+    assert is_there(hands, picture(hands), place, color)
+
+
+def test_over_the_cap_cells_are_a_map_with_true_counts(
     sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CAP", 1000)
     n = 1500
     rng = np.random.default_rng(0)
     centre = rng.uniform(200, 3800, (n, 2))
-    cells = Cells(np.hstack([centre - 30, centre + 30]), np.arange(n) % 6, np.full(n, 0.9), np.full(n, 0.9))
+    labels = np.where(np.arange(n) < 5, 4, 0)
+    cells = Cells(np.hstack([centre - 30, centre + 30]), labels, np.full(n, 0.9), np.full(n, 0.9))
     with (
         open_slide(slide_path) as slide,
         open_case(slide_path.with_name(slide_path.name + ".cervcell"), slide) as case,
@@ -90,27 +134,46 @@ def test_over_the_cap_the_number_is_told_and_nothing_is_sampled(
         write_cells(case, cells)
     hands: Hands = sit_down(slide_path)
     hands.viewer.reset_view()
-    hands.rest(0.2)
+    hands.rest(0.3)
     text = hands.viewer.canvas.overlays.text
     assert text.visible
-    assert text.text == "1,500 cells in view. Zoom in to see them one by one."
-    assert len(drawn_boxes(hands)) == 0
-    x, y = centre[0]
-    hands.look_at((x - 10, y - 10, x + 10, y + 10))
-    hands.rest(0.2)
-    assert not text.visible
-    assert 0 < len(drawn_boxes(hands)) < 1000
+    assert text.text.splitlines()[0] == "1,500 cells in view, too many to show one by one"
+    assert "NILM 1,495" in text.text
+    assert "HSIL 5" in text.text
+    overlay = hands.widget.overlay
+    assert overlay.map_shown.counts.sum(axis=(0, 1)).tolist() == [1495, 0, 0, 0, 5, 0]
+    # the map lies where the cells are
+    image = picture(hands)
+    side = overlay.map_shown.square
+    left, top = (centre[0] // side) * side
+    middle = hands.widget.desk.view.to_canvas(left + side / 2, top + side / 2)
+    red, green, blue = image[round(middle[1]), round(middle[0])]
+    assert red > green + 40
+    assert red > blue + 40
+    hands.look_at((1990, 1990, 2010, 2010))
+    hands.viewer.scene.camera.zoom = 0.25 / hands.viewer.layers[0].scale[0]
+    hands.rest(0.3)
+    x1, y1, x2, y2 = hands.widget.desk.view.rectangle()
+    inside = ((centre > (x1, y1)) & (centre < (x2, y2))).all(1).sum()
+    assert 0 < inside < 1500
+    assert overlay.in_view == inside
 
 
-def test_the_layers_cannot_be_deleted_or_edited_by_hand(hands: Hands) -> None:
-    for layer in (hands.widget.overlay.points, hands.widget.overlay.regions):
-        assert layer.locked
-        assert not layer.editable
-    assert hands.viewer.layers.selection.active is hands.widget.desk.layer
-    hands.viewer.layers.selection.active = hands.widget.overlay.points
-    n = len(hands.widget.overlay.points.data)
-    hands.key("ctrl+a")
-    assert len(hands.widget.overlay.points.data) == n
+def test_layers_of_others_come_and_go_and_the_cells_stay(hands: Hands) -> None:
+    assert [layer.name for layer in hands.viewer.layers] == ["slide"]
+    row = int(in_full_view(hands)[0])
+    session = hands.widget.desk.session
+    x1, y1, _, y2 = session.cells.boxes[row]
+    place, color = (x1, (y1 + y2) / 2), BETHESDA.classes[session.cells.labels[row]].color
+    other = hands.viewer.add_image(np.zeros((4000, 4000)), scale=hands.widget.desk.layer.scale, name="other")
+    assert is_there(hands, picture(hands), place, color)
+    hands.viewer.layers.remove(other)
+    assert is_there(hands, picture(hands), place, color)
+    hands.viewer.dims.ndisplay = 3
+    hands.rest(0.1)
+    hands.viewer.dims.ndisplay = 2
+    hands.look_at(session.cells.boxes[row])
+    assert is_there(hands, picture(hands), place, color)
 
 
 def test_both_themes_colour_the_icons(hands: Hands) -> None:

@@ -1,0 +1,61 @@
+"""How many cells of each class lie where on a slide: true counts, for when there are too many to show one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cells import FloatArray
+
+__all__ = ["Density"]
+
+_FINEST = 256  # level-0 px: some ten cells lie side by side there
+_MOST = 512  # squares a side
+
+
+@dataclass(frozen=True)
+class Density:
+    """Counts of cells in the squares of a grid over the whole slide, from its upper left corner on.
+
+    Attributes
+    ----------
+    counts : int32 (rows, columns, n_classes)
+    square : float
+        Side of a square in level-0 px.
+    """
+
+    counts: NDArray[np.int32]
+    square: float
+
+    @classmethod
+    def of(cls, points: FloatArray, labels: NDArray[np.int16], size: tuple[int, int], n_classes: int) -> Density:
+        """Count points (n, 2), (x, y) in level-0 px, of classes `labels` (n,) on a slide of `size` (width, height)."""
+        square = float(_FINEST)
+        while max(size) > _MOST * square:
+            square *= 2
+        columns, rows = (max(1, -int(-side // square)) for side in size)
+        x = np.clip(points[:, 0] * np.float32(1 / square), 0, columns - 1).astype(np.int32)
+        y = np.clip(points[:, 1] * np.float32(1 / square), 0, rows - 1).astype(np.int32)
+        places = (y * np.int32(columns) + x) * np.int32(n_classes) + labels
+        counts = np.bincount(places, minlength=rows * columns * n_classes).astype(np.int32)
+        return cls(counts.reshape(rows, columns, n_classes), square)
+
+    def about(self, x1: float, y1: float, x2: float, y2: float) -> NDArray[np.int64]:
+        """Return int64 (n_classes,): the cells in all squares that a rectangle, level-0 px, touches."""
+        left, top = max(0, int(x1 // self.square)), max(0, int(y1 // self.square))
+        right, bottom = max(0, int(x2 // self.square) + 1), max(0, int(y2 // self.square) + 1)
+        total: NDArray[np.int64] = self.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
+        return total
+
+    def coarser(self, smallest: float) -> Density:
+        """Return the same counts in squares of at least `smallest` level-0 px."""
+        counts, square = self.counts, self.square
+        while square < smallest and max(counts.shape[:2]) > 1:
+            rows, columns, n = counts.shape
+            even = np.zeros((rows + rows % 2, columns + columns % 2, n), np.int32)
+            even[:rows, :columns] = counts
+            counts = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
+            square *= 2
+        return Density(counts, square)
