@@ -110,6 +110,16 @@ class Session:
         return self._checked
 
     @property
+    def usual_side(self) -> float:
+        """Side of the box of an added cell, level-0 pixels: that of the median detection, or of a usual cell."""
+        r = self._table.rows
+        found = np.flatnonzero(r["found"])
+        if not len(found):
+            return _CELL_UM / (self.case.mpp or _USUAL_MPP)
+        boxes = r["box"][found[:: max(1, len(found) // 4096)]]
+        return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+
+    @property
     def threshold(self) -> float:
         return self._threshold
 
@@ -154,12 +164,14 @@ class Session:
 
     def at(self, x: float, y: float, radius: float) -> int | None:
         """Return the row of the nearest visible cell no further than `radius` from (x, y), level-0 pixels, or None."""
+        return next(iter(self.all_at(x, y, radius).tolist()), None)
+
+    def all_at(self, x: float, y: float, radius: float) -> IntArray:
+        """Return the rows of all visible cells no further than `radius` from (x, y), level-0 px, the nearest first."""
         rows = self.visible(x - radius, y - radius, x + radius, y + radius)
-        if not len(rows):
-            return None
         distances = np.hypot(*(self.index.points[rows] - np.array([x, y], np.float32)).T)
-        nearest = int(np.argmin(distances))
-        return int(rows[nearest]) if distances[nearest] <= radius else None
+        near: IntArray = rows[np.argsort(distances, kind="stable")][: int((distances <= radius).sum())]
+        return near
 
     def add_cells(self, scanned: Iterable[Scanned]) -> None:
         """Take in tiles as a running scan reports them: in place of what earlier models found there. Raises CaseError.
@@ -281,7 +293,7 @@ class Session:
         rejection there is kept as a known negative. Raises CaseError, and ReviewError before anything is saved.
         """
         verdicts = resolve(self, rows)
-        reach = self._side() / 2
+        reach = self.usual_side / 2
         found = assign(self, verdicts, reach)
         said: list[Said] = [
             (row, self.cells.boxes[row] if row is not None else self._box_at(x, y), label)
@@ -386,15 +398,6 @@ class Session:
         self.cells_changed.emit()
         self.counts_changed.emit()
 
-    def _side(self) -> float:
-        """Side of the box of an added cell, level-0 pixels: that of the median detection, or of a usual cell."""
-        r = self._table.rows
-        found = np.flatnonzero(r["found"])
-        if not len(found):
-            return _CELL_UM / (self.case.mpp or _USUAL_MPP)
-        boxes = r["box"][found[:: max(1, len(found) // 4096)]]
-        return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
-
     def _box_at(self, x: float, y: float) -> FloatArray:
-        half = self._side() / 2
+        half = self.usual_side / 2
         return np.array([x - half, y - half, x + half, y + half], np.float32)

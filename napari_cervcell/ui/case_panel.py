@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import Container, LineEdit
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QElidingLabel
 
 from .parts import Button, text_on
@@ -30,6 +39,7 @@ class CasePanel(QWidget):
         self._counts.setVerticalSpacing(2)
         self._counts.setColumnStretch(1, 1)
         self._cells: list[tuple[QLabel, QLabel]] = []
+        self.chips: list[QToolButton] = []
         self.reviewer = LineEdit(label="Reviewer", tooltip="Your name; it is noted with every verdict")
         self.reviewer.native.editingFinished.connect(self._set_reviewer)
         form = Container(widgets=[self.reviewer], labels=True)
@@ -69,15 +79,21 @@ class CasePanel(QWidget):
             head = QLabel(text)
             head.setToolTip(tip)
             self._counts.addWidget(head, 0, column, Qt.AlignmentFlag.AlignRight)
-        self._cells = []
+        self._cells, self.chips = [], []
         for row, cell_class in enumerate(session.taxonomy, 1):
-            chip = QLabel(cell_class.letter)
-            chip.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            chip.setFixedSize(20, 18)
+            chip = QToolButton()
+            chip.setText(cell_class.letter)
+            chip.setCheckable(True)
+            chip.setChecked(bool(session.classes_shown[row - 1]))
+            chip.setFixedSize(22, 20)
+            chip.setToolTip(f"Show or hide {cell_class.name} cells on the slide.")
             chip.setStyleSheet(
-                f"background: {cell_class.color}; color: {text_on(cell_class.color)}; "
-                "font-weight: bold; border-radius: 3px;"
+                "QToolButton { font-weight: bold; border-radius: 3px; "
+                f"border: 2px solid {cell_class.color}; background: transparent; }} "
+                f"QToolButton:checked {{ background: {cell_class.color}; color: {text_on(cell_class.color)}; }}"
             )
+            chip.toggled.connect(lambda shown, label=row - 1: self._show_class(label, shown))
+            self.chips.append(chip)
             figures = QLabel(), QLabel()
             self._counts.addWidget(chip, row, 0)
             self._counts.addWidget(QLabel(cell_class.name), row, 1)
@@ -93,6 +109,10 @@ class CasePanel(QWidget):
             for (detected, reviewed), count in zip(self._cells, self._desk.session.counts(), strict=True):
                 detected.setText(f"{count.detected:,}")
                 reviewed.setText(f"{count.reviewed:,}")
+
+    def _show_class(self, label: int, shown: bool) -> None:
+        if self._desk.session is not None:
+            self._desk.session.show_class(label, shown)
 
     def _set_reviewer(self) -> None:
         name = self.reviewer.value.strip()

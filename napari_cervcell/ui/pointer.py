@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QPoint, QTimer, Signal
+from qtpy.QtWidgets import QToolTip
+
+from .words import describe
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Pointer"]
 
 _STILL = 4.0  # canvas px: a press and release closer than this is a click
-_REACH = 12.0  # canvas px around the pointer in which a click looks for a cell
+_REACH = 12.0  # canvas px around the pointer in which a click looks for a cell, or half a cell where that is more
+_REST = 300  # ms that the pointer stays before it is told what is under it
 
 
 class Pointer(QObject):
@@ -38,12 +42,16 @@ class Pointer(QObject):
         self._overlay = overlay
         self._position: tuple[float, float] | None = None
         self._then: Callable[[Any], object] = lambda _: None
+        self._clicked_at: tuple[float, float] | None = None
+        self._rest = QTimer(self, singleShot=True, interval=_REST)
+        self._rest.timeout.connect(self._tell)
         self.tool = "select"
         desk.viewer.mouse_drag_callbacks.append(self._press)
         desk.viewer.mouse_move_callbacks.append(self._move)
 
     def remove(self) -> None:
         self.put_down()
+        self._rest.stop()
         self._desk.viewer.mouse_drag_callbacks.remove(self._press)
         self._desk.viewer.mouse_move_callbacks.remove(self._move)
         self.deleteLater()
@@ -73,9 +81,12 @@ class Pointer(QObject):
 
     def _move(self, _viewer: Any, event: Any) -> None:
         self._position = tuple(event.pos)
+        QToolTip.hideText()
+        self._rest.start()
 
     def _press(self, _viewer: Any, event: Any) -> Iterator[None]:
         self._position = tuple(event.pos)
+        self._rest.stop()
         if event.button != 1 or event.modifiers:
             return
         start = self._position
@@ -94,9 +105,33 @@ class Pointer(QObject):
         elif still and self.tool == "add":
             self._finish(self.position())
         elif still:
-            x, y = self.position()
-            view = self._desk.view
-            self.clicked.emit(self._desk.session.at(x, y, _REACH / view.zoom))
+            self._select()
+
+    def _under(self) -> list[int]:
+        """Return the rows of the cells under the pointer, the nearest first."""
+        session = self._desk.session
+        reach = max(_REACH / self._desk.view.zoom, session.usual_side / 2)
+        return session.all_at(*self.position(), reach).tolist()
+
+    def _select(self) -> None:
+        """Select the nearest cell; a click at the same place again, the next one there."""
+        rows, current = self._under(), self._desk.session.current
+        again = self._clicked_at is not None and math.dist(self._clicked_at, self._position) <= _STILL
+        self._clicked_at = self._position
+        if again and current in rows:
+            rows = rows[rows.index(current) + 1 :] + rows
+        self.clicked.emit(next(iter(rows), None))
+
+    def _tell(self) -> None:
+        """Say what lies under the pointer, beside it."""
+        if self.tool != "select" or self._position is None or not self._overlay.visible:
+            return
+        rows = self._under()
+        canvas = self._desk.view.canvas.native
+        text = describe(self._desk.session, self._desk.slide.mpp_xy, rows[0]) if rows else ""
+        if rows and len(rows) > 1:
+            text += f"\n{len(rows)} cells here: click again for the next"
+        QToolTip.showText(canvas.mapToGlobal(QPoint(*(round(v) for v in self._position))), text, canvas)
 
     def _finish(self, result: Any) -> None:
         then = self._then

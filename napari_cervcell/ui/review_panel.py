@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
-from ..casefile import State
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
+from .words import STATES, scores_of
 
 if TYPE_CHECKING:
     from ..taxonomy import Taxonomy
     from .desk import Desk
 
 __all__ = ["ReviewPanel"]
-
-_STATE_WORDS = {
-    0: "new",
-    State.ACCEPTED: "accepted",
-    State.CORRECTED: "class corrected",
-    State.REJECTED: "rejected: not a cell of interest",
-    State.ADDED: "added by hand",
-}
 
 
 class ReviewPanel(QWidget):
@@ -186,12 +177,8 @@ class ReviewPanel(QWidget):
             f"background: {color}; color: {text_on(color)}; font-size: 16px; font-weight: bold; "
             "padding: 3px 8px; border-radius: 4px;"
         )
-        score, class_score = float(session.cells.scores[current]), float(session.cells.class_scores[current])
-        told = [
-            f"{what} {value:.0%}" for what, value in (("cell", score), ("class", class_score)) if np.isfinite(value)
-        ]
-        self.scores.setText(" · ".join(told))
-        words = _STATE_WORDS[state]
+        self.scores.setText(scores_of(session, current))
+        words = STATES[state]
         if session.disagrees[current]:
             words += ". A newer model sees another class: look again."
         self.state.setText(words)

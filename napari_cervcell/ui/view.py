@@ -35,6 +35,11 @@ class View:
         return self.viewer.scene.camera
 
     @property
+    def canvas(self) -> Any:
+        """napari's canvas; it has no public name, and nothing but this knows where it is."""
+        return getattr(self.viewer, "__wrapped__", self.viewer).window._qt_viewer.canvas
+
+    @property
     def zoom(self) -> float:
         """Canvas px per level-0 px."""
         return float(self.camera.zoom * self.layer.scale[-1])

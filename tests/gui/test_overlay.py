@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QToolTip
 
 from napari_cervcell.casefile import Verdict, open_case
 from napari_cervcell.cells import Cells
@@ -111,11 +112,44 @@ def test_a_class_can_be_hidden(hands: Hands) -> None:
     label = int(session.cells.labels[row])
     x1, y1, _, y2 = session.cells.boxes[row]
     place, color = (x1, (y1 + y2) / 2), BETHESDA.classes[label].color
-    session.show_class(label, False)
+    chip = hands.widget.case_panel.chips[label]
+    hands.click(chip)
     assert not is_there(hands, picture(hands), place, color)
     assert session.at(*session.cells.centres[row], 5) is None
-    session.show_class(label, True)
+    hands.click(chip)
     assert is_there(hands, picture(hands), place, color)
+
+
+def test_the_pointer_is_told_what_lies_under_it(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    row = int(in_full_view(hands)[0])
+    x, y = session.cells.centres[row]
+    hands.point_at(x + 20, y - 20)
+    hands.rest(0.6)
+    text = QToolTip.text()
+    assert BETHESDA.classes[session.cells.labels[row]].name in text
+    assert f"cell {session.cells.scores[row]:.0%}" in text
+    assert f"{70 * hands.widget.desk.slide.mpp:.0f} x" in text
+    assert "new" in text
+    hands.point_at(x + 125, y)
+    hands.rest(0.6)
+    assert not QToolTip.isVisible() or QToolTip.text() == ""
+
+
+def test_a_click_again_takes_the_next_cell_in_a_crowd(hands: Hands) -> None:
+    case = hands.widget.desk.case
+    boxes = [np.array([1095 + d, 1095, 1155 + d, 1155], np.float32) for d in (0, 8, 16)]
+    case.record([Verdict(kind="add", box=box, label=2) for box in boxes])
+    session = hands.widget.desk.session
+    session.reload()
+    hands.rest(0.1)
+    seen = []
+    for _ in range(4):
+        hands.click_at(1124, 1125)
+        seen.append(float(session.cells.centres[session.current][0]))
+    assert seen == [1125, 1133, 1141, 1125]
+    hands.click_at(1141, 1130)
+    assert session.cells.centres[session.current][0] == 1141
 
 
 def test_over_the_cap_cells_are_a_map_with_true_counts(

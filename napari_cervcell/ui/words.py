@@ -1,0 +1,41 @@
+"""What is said of a cell, in one place for all that say it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..casefile import State
+
+if TYPE_CHECKING:
+    from ..review import Session
+
+__all__ = ["STATES", "describe", "scores_of"]
+
+STATES = {
+    0: "new",
+    State.ACCEPTED: "accepted",
+    State.CORRECTED: "class corrected",
+    State.REJECTED: "rejected: not a cell of interest",
+    State.ADDED: "added by hand",
+}
+
+
+def scores_of(session: Session, row: int) -> str:
+    """Say how sure the model is that there is a cell, and of its class; empty where no model spoke."""
+    scores = ("cell", session.cells.scores[row]), ("class", session.cells.class_scores[row])
+    return " · ".join(f"{what} {value:.0%}" for what, value in scores if np.isfinite(value))
+
+
+def describe(session: Session, mpp: tuple[float, float], row: int) -> str:
+    """Say what a cell is: class, scores, size in µm (`mpp` in x and y), state."""
+    label = int(session.cells.labels[row])
+    x1, y1, x2, y2 = session.cells.boxes[row].tolist()
+    told = [
+        session.taxonomy[label].name if label >= 0 else "no class",
+        scores_of(session, row),
+        f"{(x2 - x1) * mpp[0]:.0f} x {(y2 - y1) * mpp[1]:.0f} µm",
+        STATES[int(session.states[row])],
+    ]
+    return " · ".join(part for part in told if part)
