@@ -16,6 +16,7 @@ from .density import Density
 from .figures import ClassCount, Precision, counts_of, precision_of
 from .queue import Queue
 from .rows import GrowingIndex
+from .sheet import Snapshot
 from .table import CellTable, Scanned
 from .verdicts import Imported, ReviewError, assign, resolve
 
@@ -154,6 +155,10 @@ class Session:
         seen = self._is_seen(slice(None)) & (self.states != State.REJECTED)
         points, labels = self.index.points[seen], self._table.rows["label"][seen]
         return Density.of(points, labels, (self.case.width, self.case.height), len(self.taxonomy))
+
+    def snapshot(self) -> Snapshot:
+        """Return copies of all that a :class:`Sheet` is made from."""
+        return Snapshot.of(self._table, self._threshold, self.taxonomy)
 
     def _is_seen(self, rows: IntArray | slice) -> NDArray[np.bool_]:
         r = self._table.rows

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
-
-from .cache import Place
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
 
 __all__ = ["Readers"]
+
+Place = TypeVar("Place", bound=Hashable)
 
 _THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
 
 _PATIENCE = 1.0  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
 
 
-class Readers:
+class Readers(Generic[Place]):
     """A few threads and one list of wishes, which each new request replaces.
 
     Parameters

@@ -1,0 +1,186 @@
+"""The Gallery panel: the gallery and what it shows, in which order, how large."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import create_worker
+
+from ..review.sheet import Choice, Sheet
+from .gallery import Gallery
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+__all__ = ["GalleryPanel"]
+
+_ORDERS = {"surest first": "score", "worth asking first": "asking", "largest first": "size"}
+_REVIEWED = {"all cells": "all", "new": "new", "reviewed": "reviewed", "to look at again": "second look"}
+_FIELDS = {"30 µm": 30.0, "60 µm": 60.0, "120 µm": 120.0}
+_PAUSE = 1000  # ms between looks for new cells while a detection runs
+
+
+class GalleryPanel(QWidget):
+    """Chooses what the gallery shows. What is shown stays as it is under the hand: new cells are told of, and come in
+    when the gallery is at its top and nothing is selected, or when the button is pressed."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._made: tuple[Any, ...] | None = None  # what the sheet was made from
+        self._making = False
+        self.gallery = Gallery(desk)
+        self.order = self._choice(_ORDERS, "In which order the cells of a class come")
+        self.reviewed = self._choice(_REVIEWED, "Which cells; of those to look at again a newer model thinks otherwise")
+        self.field = self._choice(_FIELDS, "How much of the slide each picture shows")
+        self.split = QCheckBox("By class")
+        self.split.setChecked(True)
+        self.split.setToolTip("The most severe class first, each under its own heading; else one sheet in one order.")
+        self.in_view = QCheckBox("In view")
+        self.in_view.setToolTip("Only cells that the canvas shows.")
+        self.size = QSlider(Qt.Orientation.Horizontal)
+        self.size.setRange(64, 200)
+        self.size.setValue(self.gallery.side)
+        self.size.setToolTip("How large the pictures are")
+        self.told = QLabel()
+        self.fresh = QPushButton()
+        self.fresh.setToolTip("Put the cells in order anew, with what was found meanwhile.")
+        self.fresh.hide()
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for i, widget in enumerate((self.order, self.reviewed)):
+            grid.addWidget(widget, 0, i)
+        second = QHBoxLayout()
+        for widget in (self.split, self.in_view, self.field):
+            second.addWidget(widget)
+        second.addWidget(self.size, 1)
+        grid.addLayout(second, 1, 0, 1, 2)
+        below = QHBoxLayout()
+        below.addWidget(self.told, 1)
+        below.addWidget(self.fresh)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addWidget(self.gallery, 1)
+        layout.addLayout(below)
+        for box in (self.order, self.reviewed):
+            box.currentIndexChanged.connect(self.renew)
+        for check in (self.split, self.in_view):
+            check.toggled.connect(self.renew)
+        self.field.setCurrentText("60 µm")
+        self.field.currentIndexChanged.connect(self._resize)
+        self.size.valueChanged.connect(self._resize)
+        self.fresh.clicked.connect(self.renew)
+        self.gallery.selection_changed.connect(self._tell)
+        self._later = QTimer(self, singleShot=True, interval=_PAUSE)
+        self._later.timeout.connect(self._look_again)
+        desk.opened.connect(self._opened)
+        desk.closing.connect(self._closing)
+
+    @staticmethod
+    def _choice(options: dict[str, Any], tip: str) -> QComboBox:
+        box = QComboBox()
+        box.addItems(list(options))
+        box.setToolTip(tip)
+        return box
+
+    def _opened(self) -> None:
+        session = self._desk.session
+        self.gallery.open(session)
+        session.cells_changed.connect(self._changed)
+        self._made = None
+        self.renew()
+
+    def _closing(self) -> None:
+        self._later.stop()
+        self.gallery.close_slide()
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self._look_again()
+
+    def _asked(self) -> tuple[Any, ...]:
+        """Return what a sheet made now would depend on: first the reviewer's wishes, then how many rows there are."""
+        session = self._desk.session
+        view = self._desk.view.rectangle() if self.in_view.isChecked() else None
+        choice = Choice(
+            order=_ORDERS[self.order.currentText()],
+            split=self.split.isChecked(),
+            reviewed=_REVIEWED[self.reviewed.currentText()],
+            classes=tuple(session.classes_shown.tolist()),
+            region=view,
+        )
+        return choice, session.threshold, len(session.states)
+
+    def renew(self) -> None:
+        """Make the sheet anew; large ones take their time, in a thread."""
+        session = self._desk.session
+        if session is None or not self.isVisible():
+            self._made = None
+            return
+        if self._making:
+            self._later.start()
+            return
+        asked = self._asked()
+        snapshot, choice = session.snapshot(), asked[0]
+        self._making = True
+
+        def done(sheet: Sheet) -> None:
+            self._making = False
+            if self._desk.session is session:
+                self._made = asked
+                self.gallery.set_sheet(sheet)
+                self._tell()
+
+        create_worker(Sheet.of, snapshot, choice, _connect={"returned": done, "errored": self._failed})
+
+    def _failed(self, error: Exception) -> None:
+        self._making = False
+        raise error
+
+    def _changed(self) -> None:
+        self.gallery.viewport().update()
+        if self._made is not None and self._made[:2] != self._asked()[:2]:
+            self.renew()  # the reviewer wants to see other cells
+        elif not self._later.isActive():
+            self._later.start()
+
+    def _look_again(self) -> None:
+        if self._desk.session is None or not self.isVisible():
+            return
+        if (
+            self._made is None
+            or self._made[:2] != self._asked()[:2]
+            or (self._made != self._asked() and self._is_at_rest())
+        ):
+            self.renew()
+        self._tell()
+
+    def _is_at_rest(self) -> bool:
+        gallery = self.gallery
+        return gallery.verticalScrollBar().value() == 0 and not len(gallery.selection) and not gallery.underMouse()
+
+    def _resize(self) -> None:
+        self.gallery.set_size(self.size.value(), _FIELDS[self.field.currentText()])
+
+    def _tell(self) -> None:
+        if self._desk.session is None or self._made is None:
+            return
+        shown, chosen = self.gallery.count, len(self.gallery.selection)
+        self.told.setText(f"{chosen:,} of {shown:,} selected" if chosen else f"{shown:,} cells")
+        new = len(self._desk.session.states) - self._made[2]
+        self.fresh.setVisible(new > 0)
+        self.fresh.setText(f"{new:,} new: show")
