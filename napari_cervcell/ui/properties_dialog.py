@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QKeySequence, QPixmap
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QImage, QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QScrollArea,
-    QShortcut,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
@@ -110,6 +109,16 @@ class _Summary(QWidget):
             form.addRow(f"{name}:", label)
 
 
+class _Table(QTableWidget):
+    copied = Signal()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copied.emit()  # whole rows; Qt would copy one cell
+        else:
+            super().keyPressEvent(event)
+
+
 class PropertiesTable(QWidget):
     """All properties of a slide, to be searched and copied."""
 
@@ -118,7 +127,8 @@ class PropertiesTable(QWidget):
         self.search = QLineEdit(placeholderText="Search names and values", clearButtonEnabled=True)
         self.search.setToolTip("Show only the properties in which this occurs")
         self.search.textChanged.connect(self._filter)
-        self.table = QTableWidget(len(slide.properties), 2)
+        self.table = _Table(len(slide.properties), 2)
+        self.table.copied.connect(self.copy)
         self.table.setHorizontalHeaderLabels(["Name", "Value"])
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setStretchLastSection(True)
@@ -135,9 +145,6 @@ class PropertiesTable(QWidget):
         self.copy_button.setToolTip("Copy the selected properties, or all that are shown if none is selected")
         self.copy_button.setAutoDefault(False)
         self.copy_button.clicked.connect(self.copy)
-        shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self.table)
-        shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-        shortcut.activated.connect(self.copy)
         top = QHBoxLayout()
         top.addWidget(self.search, 1)
         top.addWidget(self.copy_button)
