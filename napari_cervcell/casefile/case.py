@@ -118,6 +118,17 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     def slide_path(self, value: Path) -> None:
         self._store.set_meta("slide_path", str(value.absolute()))
 
+    @property
+    def place(self) -> tuple[float, float, float] | None:
+        """Where the slide was last looked at: the centre (x, y) in level-0 px, and screen px per level-0 px."""
+        place = self._store.meta("place", optional=True)
+        return None if place is None else (float(place[0]), float(place[1]), float(place[2]))
+
+    @place.setter
+    def place(self, value: tuple[float, float, float]) -> None:
+        # said again and again while somebody looks around: not worth waiting for the disk
+        self._store.set_meta("place", value, durable=False)
+
     def close(self) -> None:
         """Close the file. Nothing needs saving; what is called afterwards raises CaseError."""
         self._store.close()

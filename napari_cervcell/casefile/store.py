@@ -182,16 +182,21 @@ class Store:
                     connection.execute("ROLLBACK")
                 raise
 
-    def meta(self, key: str) -> Any:
-        """Return the value stored under `key`. Raises CaseError where there is none: the file is damaged."""
+    def meta(self, key: str, *, optional: bool = False) -> Any:
+        """Return the value stored under `key`; where there is none, None if `optional`.
+
+        Raises CaseError where there is none that must be there: the file is damaged.
+        """
         with self.access() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         if row is None:
+            if optional:
+                return None
             raise CaseError(f"The case file {self.path} is damaged: it has lost its {key}. Take a copy of it.")
         return json.loads(row[0])
 
-    def set_meta(self, key: str, value: Any) -> None:
-        with self.transaction() as connection:
+    def set_meta(self, key: str, value: Any, *, durable: bool = True) -> None:
+        with self.transaction(durable=durable) as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class Handle:
             # names that are damaged have no value
             self.properties: dict[str, str] = {k: v for k in stated if (v := stated.get(k)) is not None}
             self.sizes: tuple[tuple[int, int], ...] = self._file.level_dimensions
+            self.associated: tuple[str, ...] = tuple(self._file.associated_images)
             # by this OpenSlide turns level-0 coordinates into those of a level
             self._downsamples = self._file.level_downsamples
         except openslide.OpenSlideError as error:
@@ -51,11 +53,18 @@ class Handle:
         """Return uint8 (height, width, 3) from pixel (column, row) of a level."""
         scale = self._downsamples[level]
         image = self._read((round(column * scale), round(row * scale)), level, (width, height))
-        if image.getchannel("A").getextrema()[0] == 255:
-            return np.array(image.convert("RGB"))  # a copy: PIL gives arrays that cannot be written to
-        backed = Image.new("RGB", image.size, self.background)
-        backed.paste(image, mask=image)
-        return np.array(backed)
+        return self._on_background(image)
+
+    def read_associated(self, name: str) -> RGB:
+        """Return a picture beside the slide as uint8 (height, width, 3); KeyError where there is none of that name."""
+        if name not in self.associated:
+            raise KeyError(
+                f"{self.path.name} has no image {name!r}, only {', '.join(self.associated) or 'none at all'}"
+            )
+        width, height = (int(self.properties.get(f"openslide.associated.{name}.{s}", 0)) for s in ("width", "height"))
+        if 4 * width * height > _MOST:
+            raise damaged(self.path, f"its {name} image is larger than any camera makes them")
+        return self._on_background(self._try_twice(lambda file: file.associated_images[name]))
 
     def start(self, level: int, pixel: int) -> float:
         """Return where reading from `pixel` begins, in pixels of the level.
@@ -87,14 +96,24 @@ class Handle:
         ]
         return max(4 * width * height for width, height in sides)
 
+    def _on_background(self, image: Image.Image) -> RGB:
+        if image.getchannel("A").getextrema()[0] == 255:
+            return np.array(image.convert("RGB"))  # a copy: PIL gives arrays that cannot be written to
+        backed = Image.new("RGB", image.size, self.background)
+        backed.paste(image, mask=image)
+        return np.array(backed)
+
     def _read(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+        return self._try_twice(lambda file: file.read_region(place, level, size))
+
+    def _try_twice(self, read: Callable[[openslide.OpenSlide], Image.Image]) -> Image.Image:
         file = self._usable()
         try:
-            return file.read_region(place, level, size)
+            return read(file)
         except openslide.OpenSlideError:
             file = self._replace(file)
         try:
-            return file.read_region(place, level, size)
+            return read(file)
         except openslide.OpenSlideError as error:
             self._replace(file)
             raise unreadable(self.path, error) from error

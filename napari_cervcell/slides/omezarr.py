@@ -31,6 +31,7 @@ class ZarrSource:
 
     reader = "zarr"
     background = (255, 255, 255)
+    associated: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,6 +87,10 @@ class ZarrSource:
     def start(self, level: int, pixel: int) -> float:
         """Return `pixel`: arrays are read by whole pixels."""
         return pixel
+
+    def read_associated(self, name: str) -> RGB:
+        """Raise KeyError: OME-Zarr keeps no pictures beside the slide."""
+        raise KeyError(f"{self.path.name} has no image {name!r}; OME-Zarr has none")
 
     def icc(self) -> None:
         """Return None: OME-Zarr has no place for colour profiles."""

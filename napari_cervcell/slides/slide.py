@@ -80,6 +80,8 @@ class Slide:
         RGB of what lies outside the scanned area.
     properties : dict of str to str
         All that the file says about itself. May identify the patient: not for logs or exports.
+    associated_images : tuple of str
+        Names of the pictures beside the slide (``"label"``, ``"macro"``, ...), none of which has been read.
     tile_size : int
         Side, in pixels of a level, of the tiles that `tile` returns and the pyramid is chunked by.
     """
@@ -90,6 +92,7 @@ class Slide:
         self.reader = self._source.reader
         self.properties = self._source.properties
         self.format = self.vendor = self.properties["openslide.vendor"]
+        self.associated_images = self._source.associated
         self.width, self.height = self._source.sizes[0]
         self.levels = tuple(Level(w, h, factor_of(self.width, self.height, w, h)) for w, h in self._source.sizes)
         self._scales = tuple(
@@ -240,6 +243,20 @@ class Slide:
         """Return the whole slide as uint8 (h, w, 3), its longer side `max_side` pixels, or its own if that is less."""
         downsample = max(1.0, max(self.width, self.height) / max_side)
         return self.read_scaled(0, 0, self.width, self.height, downsample)
+
+    def read_associated_image(self, name: str) -> RGB:
+        """Read one of the pictures beside the slide: uint8 (h, w, 3), its size as stored.
+
+        May show the patient's name: only for who asks for it, not for logs, exports or thumbnails.
+
+        Raises
+        ------
+        KeyError
+            If `name` is not in `associated_images`.
+        SlideError
+            If it cannot be read, or the slide is closed.
+        """
+        return self._source.read_associated(name)
 
     def pyramid(self) -> list[da.Array]:
         """Return the slide as dask arrays, uint8 (h, w, 3), finest first, each half the size of the one before.

@@ -26,12 +26,15 @@ class Source(Protocol):
         Width and height of each level, finest first.
     background : (int, int, int)
         RGB of what was not scanned.
+    associated : tuple of str
+        Names of the pictures beside the slide: ``"label"``, ``"macro"``, ...
     """
 
     reader: str
     properties: dict[str, str]
     sizes: tuple[tuple[int, int], ...]
     background: tuple[int, int, int]
+    associated: tuple[str, ...]
 
     def read(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
         """Return writable uint8 (height, width, 3) from a pixel of the level; all of it lies within the level.
@@ -42,6 +45,13 @@ class Source(Protocol):
 
     def start(self, level: int, pixel: int) -> float:
         """Return where reading from column or row `pixel` of a level in fact begins, in pixels of the level."""
+        ...
+
+    def read_associated(self, name: str) -> RGB:
+        """Return one of the pictures beside the slide as uint8 (height, width, 3).
+
+        Raises KeyError where there is none of that name, SlideError if it cannot be read.
+        """
         ...
 
     def icc(self) -> bytes | None:

@@ -57,6 +57,7 @@ class TiffSource:
         self._file: _File | None = _File(handle.path)
         self.sizes = tuple(level.size for level in levels)
         self.properties, self.background = handle.properties, handle.background
+        self.associated = handle.associated
 
     @classmethod
     def over(cls, handle: Handle) -> TiffSource | None:
@@ -105,6 +106,10 @@ class TiffSource:
     def start(self, level: int, pixel: int) -> float:
         """Return `pixel`: tiles are stored by whole pixels of their level."""
         return pixel
+
+    def read_associated(self, name: str) -> RGB:
+        """Return a picture beside the slide; OpenSlide reads it."""
+        return self._handle.read_associated(name)
 
     def icc(self) -> bytes | None:
         """Return the colour profile stored in the file, if there is one."""

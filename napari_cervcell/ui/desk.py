@@ -14,6 +14,7 @@ from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import Session
 from ..slides import Slide
+from .memory import Memory
 from .places import case_path_for
 from .tasks import Detection, Training
 from .view import Rectangle, View
@@ -43,12 +44,16 @@ class Desk(QObject):
     layer : napari.layers.Image or None
         The slide's layer.
     view : View or None
+    memory : Memory or None
+        Of the place on the slide.
     session : Session or None
         None while no slide is open, or one whose µm per pixel nobody has told yet.
     detection, training
         The running work.
     """
 
+    shown = Signal()
+    """a slide is there, with or without a session"""
     opened = Signal()
     """a session has begun"""
     closing = Signal()
@@ -67,6 +72,7 @@ class Desk(QObject):
         self.viewer = viewer
         self.layer: Image | None = None
         self.view: View | None = None
+        self.memory: Memory | None = None
         self.session: Session | None = None
         self.next_case_path: Path | None = None
         self.detection = Detection(self)
@@ -99,6 +105,8 @@ class Desk(QObject):
             self.view = View(self.viewer, layer)
             if slide.mpp is None and self._case.mpp is not None:
                 self._scale(self._case.mpp)
+            self.memory = Memory(self.view, self._case, self)
+            self.shown.emit()
             if slide.mpp is None:
                 self.mpp_missing.emit()
             else:
@@ -122,10 +130,11 @@ class Desk(QObject):
             self._begin()
 
     def _scale(self, mpp: float) -> None:
+        place = self.view.place
         self.slide.mpp = mpp
         self.layer.scale = (mpp, mpp)
         self.layer.units = ("um", "um")
-        self.viewer.reset_view()
+        self.view.place = place
 
     def _begin(self) -> None:
         self.session = Session(self.slide, self._case, threshold=_usual_threshold())
@@ -137,9 +146,11 @@ class Desk(QObject):
             self.closing.emit()
         self.detection.shut_down()
         self.training.shut_down()
+        if self.memory is not None:
+            self.memory.close()
         if self._case is not None:
             self._case.close()
-        self._case = self.session = self.layer = self.view = None
+        self._case = self.memory = self.session = self.layer = self.view = None
         self.closed.emit()
 
     # -------------------------------------------------------------------------------------------------- errors

@@ -108,12 +108,20 @@ class Hands:
         """Drag with the left button between two level-0 positions on the canvas."""
         a = self.point_at(*start)
         view = self.widget.desk.view
-        b = QPoint(*(round(v) for v in view.to_canvas(*end)))
-        self._mouse("press", a)
+        self._drag(self.canvas, a, QPoint(*(round(v) for v in view.to_canvas(*end))))
+
+    def drag_on(self, widget: QWidget, start: QPointF, end: QPointF) -> None:
+        """Drag with the left button between two places in `widget`; where they are one, click."""
+        self._cross_into(widget)
+        self._drag(widget, start.toPoint(), end.toPoint())
+
+    def _drag(self, widget: QWidget, a: QPoint, b: QPoint) -> None:
+        self._mouse("press", a, widget=widget)
         for i in range(1, 6):
-            self._mouse("move", a + (b - a) * i / 5, held=True)
+            if a != b:
+                self._mouse("move", a + (b - a) * i / 5, held=True, widget=widget)
             self.rest(0.02)
-        self._mouse("release", b)
+        self._mouse("release", b, widget=widget)
         self.rest(0.05)
 
     def look_at(self, box: Any) -> None:
@@ -147,7 +155,7 @@ class Hands:
             QApplication.sendEvent(around, QEnterEvent(here, here, there) if comes else QEvent(QEvent.Type.Leave))
             around = around.parentWidget()
 
-    def _mouse(self, what: str, place: QPoint, held: bool = False) -> None:
+    def _mouse(self, what: str, place: QPoint, held: bool = False, widget: QWidget | None = None) -> None:
         # QTest's mouse moves carry no button, so that a drag cannot be done with them
         kind, button, buttons = {
             "move": (QMouseEvent.Type.MouseMove, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton),
@@ -156,12 +164,13 @@ class Hands:
         }[what]
         if held:
             buttons = Qt.MouseButton.LeftButton
+        widget = widget or self.canvas
         event = QMouseEvent(
             kind,
             QPointF(place),
-            QPointF(self.canvas.mapToGlobal(place)),
+            QPointF(widget.mapToGlobal(place)),
             button,
             buttons,
             Qt.KeyboardModifier.NoModifier,
         )
-        QApplication.sendEvent(self.canvas, event)
+        QApplication.sendEvent(widget, event)

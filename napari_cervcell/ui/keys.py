@@ -61,8 +61,9 @@ def name_of(event: QKeyEvent) -> str:
     """Return what was pressed in the words of :class:`Key`; letters by what they type, whatever the layout."""
     modifiers = event.modifiers()
     if modifiers & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier):
-        shift = "shift+" if modifiers & Qt.KeyboardModifier.ShiftModifier else ""
         key = event.key()
+        is_digit = Qt.Key.Key_0 <= key <= Qt.Key.Key_9  # which some keyboards type with shift
+        shift = "shift+" if modifiers & Qt.KeyboardModifier.ShiftModifier and not is_digit else ""
         return f"ctrl+{shift}{chr(key).lower()}" if 0x20 < key < 0x7F else ""
     if modifiers & Qt.KeyboardModifier.AltModifier:
         return ""

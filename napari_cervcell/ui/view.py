@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 __all__ = ["View"]
 
 Rectangle = tuple[float, float, float, float]
+Place = tuple[float, float, float]
+
+_FORTYFOLD = 40 * 0.25  # µm: 40x is 0.25 µm per screen px, whatever the objective was
 
 
 class View:
@@ -41,15 +44,64 @@ class View:
 
     @property
     def zoom(self) -> float:
-        """Canvas px per level-0 px."""
+        """Canvas px per level-0 px, in x."""
         return float(self.camera.zoom * self.layer.scale[-1])
+
+    @zoom.setter
+    def zoom(self, zoom: float) -> None:
+        self.camera.zoom = zoom / float(self.layer.scale[-1])
+
+    @property
+    def _zoom_y(self) -> float:
+        # pixels need not be square
+        return float(self.camera.zoom * self.layer.scale[-2])
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Level-0 (x, y) in the middle of the canvas."""
+        return self.to_slide(self.camera.center)
+
+    @centre.setter
+    def centre(self, place: tuple[float, float]) -> None:
+        self.camera.center = self.to_world(*place)
+
+    @property
+    def place(self) -> Place:
+        """What is looked at, in any window: the centre, level-0 (x, y), and canvas px per level-0 px."""
+        return *self.centre, self.zoom
+
+    @place.setter
+    def place(self, place: Place) -> None:
+        self.centre = place[:2]
+        self.zoom = place[2]
 
     def rectangle(self) -> Rectangle:
         """Return (x1, y1, x2, y2), level-0 px, of what the canvas shows; it may reach beyond the slide."""
         height, width = self.viewer.canvas.size
-        x, y = self.to_slide(self.camera.center)
-        half_w, half_h = width / self.zoom / 2, height / self.zoom / 2
+        x, y = self.centre
+        half_w, half_h = width / self.zoom / 2, height / self._zoom_y / 2
         return x - half_w, y - half_h, x + half_w, y + half_h
+
+    def magnification_at(self, zoom: float) -> float | None:
+        """Return the magnification at a number of screen px per level-0 px: 40.0 for 0.25 µm per screen px.
+
+        By the objective where the slide does not say its µm per pixel; None where it says neither.
+        """
+        slide = self.layer.metadata["slide"]
+        if slide.mpp_xy is not None:
+            return float(zoom * _FORTYFOLD / slide.mpp_xy[0])
+        return None if slide.objective_power is None else float(zoom * slide.objective_power)
+
+    def zoom_to(self, zoom: float, about: tuple[float, float] | None = None) -> None:
+        """Show `zoom` canvas px per level-0 px; `about`, level-0 (x, y), stays where it is, else the centre does."""
+        (x, y), ratio = self.centre, self.zoom / zoom
+        self.zoom = zoom
+        if about is not None:
+            self.centre = about[0] + (x - about[0]) * ratio, about[1] + (y - about[1]) * ratio
+
+    def fit(self) -> None:
+        """Show the whole slide."""
+        self.viewer.fit_to_view(layers=[self.layer])
 
     def to_slide(self, world: Any) -> tuple[float, float]:
         """Turn a position in napari's world, (..., y, x), into level-0 (x, y)."""
@@ -65,12 +117,12 @@ class View:
     def from_canvas(self, position: Any) -> tuple[float, float]:
         """Turn a position on the canvas, (x, y) in canvas px, into level-0 (x, y)."""
         x1, y1, _, _ = self.rectangle()
-        return x1 + float(position[0]) / self.zoom, y1 + float(position[1]) / self.zoom
+        return x1 + float(position[0]) / self.zoom, y1 + float(position[1]) / self._zoom_y
 
     def to_canvas(self, x: float, y: float) -> tuple[float, float]:
         """Turn level-0 (x, y) into canvas px (x, y)."""
         x1, y1, _, _ = self.rectangle()
-        return (x - x1) * self.zoom, (y - y1) * self.zoom
+        return (x - x1) * self.zoom, (y - y1) * self._zoom_y
 
     def shows(self, box: Any) -> bool:
         """Say whether all of `box` (x1, y1, x2, y2) is on the canvas."""
@@ -79,7 +131,7 @@ class View:
 
     def go_to(self, box: Any, smallest: float = 0.0) -> None:
         """Centre the canvas on `box`; zoom in where the box would be smaller than `smallest` canvas px."""
-        self.camera.center = self.to_world((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        self.centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         side = max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
         if side * self.zoom < smallest:
-            self.camera.zoom = 1.5 * smallest / side / float(self.layer.scale[-1])
+            self.zoom = 1.5 * smallest / side

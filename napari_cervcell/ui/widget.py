@@ -10,6 +10,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
+    QDialog,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -30,8 +31,10 @@ from .keys import Key, KeyFilter, KeySheet
 from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
+from .overview_panel import FIT, JUMPS, OverviewPanel
 from .parts import Button, ErrorBar, Section, set_theme_color
 from .pointer import Pointer
+from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
 from .streaming import follow
 
@@ -73,10 +76,14 @@ class ReviewWidget(QWidget):
     def _build(self) -> None:
         self.error_bar = ErrorBar()
         self.title = QElidingLabel()
-        self.keys_button = QToolButton()
-        self.keys_button.icon_name = "keys"
-        self.keys_button.setIconSize(QSize(18, 18))
-        self.keys_button.setToolTip("Show all keys. Key: ?")
+        self.overview = OverviewPanel(self.desk)
+        self.overview_button = self._tool("overview", "Show or hide the overview of the slide.")
+        self.overview_button.setCheckable(True)
+        self.overview_button.setChecked(True)
+        self.overview_button.toggled.connect(self.overview.setVisible)
+        self.properties_button = self._tool("properties", "Show what the slide says about itself, and its label.")
+        self.properties_button.clicked.connect(self.show_properties)
+        self.keys_button = self._tool("keys", "Show all keys. Key: ?")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
         self.review_panel = ReviewPanel(self.desk, self._actions(), self.set_class)
@@ -84,12 +91,19 @@ class ReviewWidget(QWidget):
         self.case_panel = CasePanel(self.desk)
         head = QHBoxLayout()
         head.addWidget(self.title, 1)
-        head.addWidget(self.keys_button)
+        for button in (self.overview_button, self.properties_button, self.keys_button):
+            head.addWidget(button)
+        self.top = QWidget()  # stays in sight while the panels below scroll
+        above = QVBoxLayout(self.top)
+        above.setContentsMargins(6, 4, 6, 2)
+        above.setSpacing(4)
+        above.addLayout(head)
+        above.addWidget(self.overview)
+        self.top.hide()
         sitting = QWidget()
         column = QVBoxLayout(sitting)
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(4)
-        column.addLayout(head)
         panels = {
             "Detect": self.detect_panel,
             "Review": self.review_panel,
@@ -111,8 +125,17 @@ class ReviewWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.error_bar)
+        layout.addWidget(self.top)
         layout.addWidget(self.stack, 1)
         self.setMinimumWidth(_WIDTH - 40)
+
+    @staticmethod
+    def _tool(icon_name: str, tip: str) -> QToolButton:
+        button = QToolButton()
+        button.icon_name = icon_name
+        button.setIconSize(QSize(18, 18))
+        button.setToolTip(tip)
+        return button
 
     def sizeHint(self) -> QSize:
         return QSize(_WIDTH, 800)
@@ -153,6 +176,7 @@ class ReviewWidget(QWidget):
 
     def _connect(self) -> None:
         desk, layers = self.desk, self._viewer.layers
+        desk.shown.connect(self._shown)
         desk.opened.connect(self._opened)
         desk.closing.connect(self._closing)
         desk.closed.connect(self._show_page)
@@ -181,7 +205,8 @@ class ReviewWidget(QWidget):
             self.open_slide(path)
 
     def _layer_came(self, event: Any) -> None:
-        self._take_layer(event.value)
+        if self._take_layer(event.value) and self.desk.memory is not None and self.desk.memory.is_new:
+            self.desk.view.fit()  # napari does so only for a first layer
 
     def _layer_chosen(self, event: Any) -> None:
         if event.value is not None:
@@ -212,11 +237,15 @@ class ReviewWidget(QWidget):
                 self._changing = False
             self._take_latest_slide()
 
+    def _shown(self) -> None:
+        path = self.desk.slide.path
+        self.title.setText(path.name)
+        self.title.setToolTip(str(path))
+        self.top.show()
+
     def _opened(self) -> None:
         desk = self.desk
         self.error_bar.hide()
-        self.title.setText(desk.slide.path.name)
-        self.title.setToolTip(str(desk.slide.path))
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
         self.pointer.clicked.connect(self._click)
@@ -236,6 +265,7 @@ class ReviewWidget(QWidget):
         self.pointer = self.overlay = None
 
     def _show_page(self) -> None:
+        self.top.setVisible(self.desk.layer is not None)
         self.stack.setCurrentIndex(1 if self.desk.session is not None else 0)
 
     def _ask_mpp(self) -> None:
@@ -345,6 +375,11 @@ class ReviewWidget(QWidget):
         if session.current is not None:
             self.desk.view.go_to(session.cells.boxes[session.current], _CELL_ON_CANVAS)
 
+    def magnify(self, power: float) -> None:
+        """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
+        over = self._viewer.mouse_over_canvas
+        self.overview.jump(power, self.pointer.position() if over else None)
+
     def toggle_overlay(self) -> None:
         self.overlay.visible = not self.overlay.visible
         self.review_panel.buttons["hide"].setText("Hide" if self.overlay.visible else "Show")
@@ -369,6 +404,11 @@ class ReviewWidget(QWidget):
             Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
             Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
             Key(("f",), "go to the current cell", self.fly),
+            *(
+                Key((key,), f"{power}x magnification, about what is under the mouse", lambda p=power: self.magnify(p))
+                for power, key in JUMPS.items()
+            ),
+            Key((FIT,), "the whole slide", self.overview.show_all),
             Key(("h",), "hide or show the cells", self.toggle_overlay),
             Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
@@ -379,6 +419,13 @@ class ReviewWidget(QWidget):
 
     def show_keys(self) -> None:
         """Show the key sheet."""
-        sheet = KeySheet(self.key_table(), self)
-        sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        sheet.show()
+        self._show_dialog(KeySheet(self.key_table(), self))
+
+    def show_properties(self) -> None:
+        """Show what the slide says about itself."""
+        self._show_dialog(PropertiesDialog(self.desk.slide, self))
+
+    @staticmethod
+    def _show_dialog(dialog: QDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
