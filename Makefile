@@ -6,8 +6,8 @@ demo: ## set up and open the sample slide; without a display, do a scripted sitt
 
 test: ## set up and run the tests, the window's with both Qt bindings
 	@scripts/setup all,dev
-	.venv/bin/pytest
-	QT_API=pyqt6 .venv/bin/pytest tests/gui
+	QT_API=pyqt5 PYTEST_QT_API=pyqt5 .venv/bin/pytest
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 .venv/bin/pytest tests/gui
 
 check: ## what the code must also hold: style, types, manifest
 	@scripts/setup all,dev

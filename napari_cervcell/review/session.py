@@ -58,6 +58,8 @@ class Session:
     current_changed = Signal(object)
     """the row of the current cell, or None"""
     counts_changed = Signal()
+    reloaded = Signal()
+    """rows have new numbers"""
 
     def __init__(self, slide: Slide | None, case: Case, *, threshold: float = 0.5, seed: int = 0) -> None:
         self.slide = slide
@@ -208,6 +210,7 @@ class Session:
             again = next((int(row) for row in near if self.states[row] >= 0), None)
         self._queue.restart(again)
         self._table.hold(again)
+        self.reloaded.emit()
         self._tell()
         self.current_changed.emit(again)
 

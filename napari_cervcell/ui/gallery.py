@@ -88,7 +88,7 @@ class Gallery(QAbstractScrollArea):
         self.close_slide()
         self._thumbnails = Thumbnails(self._desk.slide, self)
         self._thumbnails.came.connect(self.viewport().update)
-        session.current_changed.connect(lambda _: self.viewport().update())
+        session.current_changed.connect(self._follow)
 
     def close_slide(self) -> None:
         """Let go of the slide."""
@@ -141,7 +141,7 @@ class Gallery(QAbstractScrollArea):
                 tops.append(tops[-1] + _HEAD + -(-n // self._columns) * pitch)
         self._tops = np.array(tops, np.int64)
         bar = self.verticalScrollBar()
-        bar.setRange(0, max(0, int(self._tops[-1]) + _GAP - self.viewport().height()))
+        bar.setRange(0, max(0, int(self._tops[-1]) - self.viewport().height()))
         bar.setPageStep(self.viewport().height())
         bar.setSingleStep(pitch // 2)
         self.viewport().update()
@@ -353,12 +353,19 @@ class Gallery(QAbstractScrollArea):
         self.selection_changed.emit()
         self.viewport().update()
 
+    def _follow(self, row: int | None) -> None:
+        """Select nothing where another cell has become current elsewhere: a verdict then speaks of that one."""
+        if self._at is not None and row != self._sheet.rows[self._at] and row not in self.selection:
+            self._at = self._anchor = None
+            self.clear_selection()
+        self.viewport().update()
+
     def _bring_into_sight(self, position: int) -> None:
         area, bar = self._rectangle(position), self.verticalScrollBar()
         if area.top() - _HEAD < bar.value():
             bar.setValue(area.top() - _HEAD)
-        elif area.bottom() + _GAP > bar.value() + self.viewport().height():
-            bar.setValue(area.bottom() + _GAP - self.viewport().height())
+        elif area.bottom() + 1 + _GAP > bar.value() + self.viewport().height():
+            bar.setValue(area.bottom() + 1 + _GAP - self.viewport().height())
 
     # --------------------------------------------------------------------------------------------------- enlarging
 
@@ -375,18 +382,19 @@ class Gallery(QAbstractScrollArea):
             return
         self._paint_large(image, session, row)
         area = self._rectangle(position).translated(0, -self.verticalScrollBar().value())
-        place = self.viewport().mapToGlobal(area.topLeft()) - QPoint(_LARGE + 12, 0)
-        self._large.move(place)
+        beside = self.viewport().mapToGlobal(QPoint(-_LARGE - 8, min(area.top(), self.viewport().height() - _LARGE)))
+        self._large.move(beside)  # it hides no other picture
         self._large.show()
         self._rest.setInterval(_REST)
 
     def _paint_large(self, image: QImage, session: Session, row: int) -> None:
         picture = QPixmap.fromImage(image)
         painter = QPainter(picture)
-        band = QRectF(0, _LARGE - 22, _LARGE, 22)
+        band = QRectF(0, _LARGE - 40, _LARGE, 40)
         painter.fillRect(band, QColor(0, 0, 0, 170))
         painter.setPen(QColor("white"))
-        painter.drawText(band, Qt.AlignmentFlag.AlignCenter, describe(session, self._desk.slide.mpp_xy, row))
+        flags = int(Qt.AlignmentFlag.AlignCenter) | int(Qt.TextFlag.TextWordWrap)
+        painter.drawText(band, flags, describe(session, self._desk.slide.mpp_xy, row))
         bar = 20 / self.field * _LARGE
         painter.setPen(QPen(QColor("black"), 4))
         painter.drawLine(QPointF(10, 14), QPointF(10 + bar, 14))

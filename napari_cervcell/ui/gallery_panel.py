@@ -99,9 +99,13 @@ class GalleryPanel(QWidget):
 
     def _opened(self) -> None:
         session = self._desk.session
-        self.gallery.open(session)
         session.cells_changed.connect(self._changed)
+        session.reloaded.connect(self._begin)
+        self._begin()
+
+    def _begin(self) -> None:
         self._made = None
+        self.gallery.open(self._desk.session)
         self.renew()
 
     def _closing(self) -> None:
@@ -140,7 +144,7 @@ class GalleryPanel(QWidget):
 
         def done(sheet: Sheet) -> None:
             self._making = False
-            if self._desk.session is session:
+            if self._desk.session is session and asked[2] <= len(session.states):
                 self._made = asked
                 self.gallery.set_sheet(sheet)
                 self._tell()

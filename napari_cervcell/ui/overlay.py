@@ -36,7 +36,7 @@ _SHAPES = {
     State.ADDED: Shape.TRIANGLE,
 }
 _SHAPE = np.array([_SHAPES[i] for i in range(len(_SHAPES))])
-_GREY = (0.35, 0.35, 0.35, 1.0)
+_GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
 _NOBODY = np.zeros((0, 4), np.float32)

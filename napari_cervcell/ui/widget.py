@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
@@ -15,7 +16,9 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QStackedWidget,
+    QTabWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -26,6 +29,7 @@ from ..slides import sample_slide
 from .case_panel import CasePanel
 from .desk import Desk
 from .detect_panel import DetectPanel
+from .gallery_panel import GalleryPanel
 from .icons import icon
 from .keys import Key, KeyFilter, KeySheet
 from .learn_panel import LearnPanel
@@ -121,13 +125,22 @@ class ReviewWidget(QWidget):
         scroll.setWidget(sitting)
         self.stack = QStackedWidget()
         self.stack.addWidget(self._empty_state())
-        self.stack.addWidget(scroll)
+        self.gallery_panel = GalleryPanel(self.desk)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(scroll, "Review")
+        self.tabs.addTab(self.gallery_panel, "Gallery")
+        self.tabs.setTabToolTip(0, "One cell after the other. Key: g")
+        self.tabs.setTabToolTip(1, "All cells side by side. Key: g")
+        self.stack.addWidget(self.tabs)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.error_bar)
         layout.addWidget(self.top)
         layout.addWidget(self.stack, 1)
         self.setMinimumWidth(_WIDTH - 40)
+        # else napari puts empty space below
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     @staticmethod
     def _tool(icon_name: str, tip: str) -> QToolButton:
@@ -249,6 +262,7 @@ class ReviewWidget(QWidget):
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
         self.pointer.clicked.connect(self._click)
+        self.gallery_panel.gallery.chosen.connect(desk.session.select)
         self.detect_panel.pointer = self.pointer
         desk.session.current_changed.connect(self._follow)
         self.review_panel.buttons["hide"].setText("Hide")
@@ -260,6 +274,7 @@ class ReviewWidget(QWidget):
         self._show_page()
 
     def _closing(self) -> None:
+        self.gallery_panel.gallery.chosen.disconnect()
         self.pointer.remove()
         self.overlay.remove()
         self.pointer = self.overlay = None
@@ -305,17 +320,24 @@ class ReviewWidget(QWidget):
     # ------------------------------------------------------------------------------------------------- verdicts
 
     def accept(self) -> None:
-        self._on_current(lambda: self.desk.session.accept())
+        self._judge(lambda which: self.desk.session.accept(which))
 
     def reject(self) -> None:
-        self._on_current(lambda: self.desk.session.reject())
+        self._judge(lambda which: self.desk.session.reject(which))
 
     def set_class(self, label: int) -> None:
-        self._on_current(lambda: self.desk.session.set_class(label))
+        self._judge(lambda which: self.desk.session.set_class(label, which))
 
-    def _on_current(self, act: Any) -> None:
-        if self.desk.session.current is not None:
-            self.desk.do(act)
+    def _judge(self, say: Callable[[Any], object]) -> None:
+        """Say something of the cells that are selected in the gallery while it is open, else of the current cell."""
+        gallery = self.gallery_panel.gallery
+        rows = gallery.selection if self.tabs.currentWidget() is self.gallery_panel else ()
+        if len(rows):
+            self.desk.do(say, rows)
+            if len(rows) == 1:
+                gallery.step(1)
+        elif self.desk.session.current is not None:
+            self.desk.do(say, None)
 
     def next(self) -> None:
         self.desk.do(self.desk.session.next)
@@ -380,6 +402,12 @@ class ReviewWidget(QWidget):
         over = self._viewer.mouse_over_canvas
         self.overview.jump(power, self.pointer.position() if over else None)
 
+    def toggle_gallery(self) -> None:
+        """Go to the gallery, or from there back to the single cell."""
+        there = self.tabs.currentWidget() is self.gallery_panel
+        self.tabs.setCurrentIndex(0 if there else 1)
+        (self.desk.view.canvas.native if there else self.gallery_panel.gallery).setFocus()
+
     def toggle_overlay(self) -> None:
         self.overlay.visible = not self.overlay.visible
         self.review_panel.buttons["hide"].setText("Hide" if self.overlay.visible else "Show")
@@ -409,6 +437,7 @@ class ReviewWidget(QWidget):
                 for power, key in JUMPS.items()
             ),
             Key((FIT,), "the whole slide", self.overview.show_all),
+            Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
             Key(("h",), "hide or show the cells", self.toggle_overlay),
             Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),

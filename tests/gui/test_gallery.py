@@ -1,0 +1,222 @@
+"""All cells side by side: what is shown, in which order, and verdicts on several at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_cervcell.casefile import State
+from napari_cervcell.cells import Cells
+from napari_cervcell.taxonomy import BETHESDA
+from napari_cervcell.ui.gallery import Gallery
+from napari_cervcell.ui.hands import Hands
+
+from .conftest import TILE, write_cells
+
+
+class Place(NamedTuple):
+    x: int
+    y: int
+    size: int
+
+
+class Scanned(NamedTuple):
+    tile: Place
+    cells: Cells
+
+
+NONE, SHIFT, CTRL = (getattr(Qt.KeyboardModifier, name) for name in ("NoModifier", "ShiftModifier", "ControlModifier"))
+
+
+@pytest.fixture
+def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
+    hands: Hands = sit_down(slide_path)
+    hands.key("g")
+    gallery = gallery_of(hands)
+    hands.wait("the gallery shows cells", lambda: gallery.count and gallery.viewport().height() > 400)
+    return hands
+
+
+def gallery_of(hands: Hands) -> Gallery:
+    return hands.widget.gallery_panel.gallery
+
+
+def click(hands: Hands, place: int, modifiers: Qt.KeyboardModifier = NONE) -> int:
+    """Click the picture that is `place` from the start, counting those in sight; return its row."""
+    gallery = gallery_of(hands)
+    area = gallery._rectangle(place).translated(0, -gallery.verticalScrollBar().value())
+    assert gallery.viewport().rect().contains(area.center())
+    QTest.mouseClick(gallery.viewport(), Qt.MouseButton.LeftButton, modifiers, area.center())
+    hands.rest(0.05)
+    return int(gallery._sheet.rows[place])
+
+
+def order(hands: Hands) -> list[int]:
+    return gallery_of(hands)._sheet.rows.tolist()
+
+
+def choose(hands: Hands, box, text: str) -> None:
+    before = gallery_of(hands)._sheet
+    box.setCurrentText(text)
+    hands.wait("the gallery is in another order", lambda: gallery_of(hands)._sheet is not before)
+
+
+def test_severe_classes_come_first_and_the_surest_of_each(hands: Hands) -> None:
+    cells = hands.widget.desk.session.cells
+    shown = order(hands)
+    assert sorted(shown) == list(range(40))
+    ranks = [BETHESDA.classes[label].rank for label in cells.labels[shown]]
+    assert ranks == sorted(ranks, reverse=True)
+    for label in range(6):
+        scores = cells.scores[[row for row in shown if cells.labels[row] == label]]
+        assert (np.diff(scores) <= 0).all()
+
+
+def test_one_sheet_and_other_orders(hands: Hands) -> None:
+    cells, panel = hands.widget.desk.session.cells, hands.widget.gallery_panel
+    before = gallery_of(hands)._sheet
+    hands.click(panel.split)
+    hands.wait("one sheet", lambda: gallery_of(hands)._sheet is not before)
+    assert (np.diff(cells.scores[order(hands)]) <= 0).all()
+    choose(hands, panel.order, "worth asking first")
+    # of lattice cells alike in all else the doubtful ones come first
+    same = [row for row in order(hands) if cells.labels[row] == 0]
+    assert (np.diff(cells.scores[same]) >= 0).all()
+
+
+def test_a_click_makes_the_cell_current_and_the_canvas_goes_there(hands: Hands) -> None:
+    hands.look_at((6000, 4000, 6100, 4100))
+    row = click(hands, 3)
+    desk = hands.widget.desk
+    assert desk.session.current == row
+    assert desk.view.shows(desk.session.cells.boxes[row])
+
+
+def test_pictures_show_the_cell_itself(hands: Hands) -> None:
+    gallery, desk = gallery_of(hands), hands.widget.desk
+    row = order(hands)[0]
+    hands.wait("the picture is there", lambda: gallery._thumbnails.get(gallery._crop(row)))
+    image = gallery._thumbnails.get(gallery._crop(row))
+    x, y = desk.session.cells.centres[row]
+    side = gallery.field / desk.slide.mpp
+    true = desk.slide.read_scaled(x - side / 2, y - side / 2, side, side, side / image.width())
+    drawn = np.array([[image.pixelColor(i, j).getRgb()[:3] for i in (10, 50, 90)] for j in (10, 50, 90)])
+    assert drawn.tolist() == true[[10, 50, 90]][:, [10, 50, 90]].tolist()
+    on_screen = gallery.viewport().grab().toImage()
+    area = gallery._rectangle(0)
+    assert on_screen.pixelColor(area.left() + 50, area.top() + 50).getRgb()[:3] == tuple(true[50, 50].tolist())
+
+
+def test_one_verdict_for_many_is_one_step_of_undo(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    rows = [click(hands, 1), *(order(hands)[i] for i in (2, 3)), click(hands, 4, SHIFT)]
+    extra = click(hands, 6, CTRL)
+    click(hands, 2, CTRL)
+    rows = sorted({*rows, extra} - {order(hands)[2]})
+    assert sorted(gallery_of(hands).selection.tolist()) == rows
+    assert "4 of 40 selected" in hands.widget.gallery_panel.told.text()
+    hands.key("x", gallery_of(hands))
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == rows
+    hands.key("u", gallery_of(hands))
+    assert not (session.states > 0).any()
+    hands.key("5", gallery_of(hands))
+    assert (session.cells.labels[rows] == 4).all()
+    assert (session.states[rows] > 0).all()
+    assert len(hands.widget.desk.case.annotations()) == 4
+
+
+def test_it_can_be_used_with_the_keys_alone(hands: Hands) -> None:
+    session, gallery = hands.widget.desk.session, gallery_of(hands)
+    shown = order(hands)
+    QTest.keyClick(gallery, Qt.Key.Key_Right)
+    assert session.current == shown[0]
+    hands.key("space", gallery)  # and on to the next
+    assert session.states[shown[0]] == State.ACCEPTED
+    assert session.current == shown[1]
+    QTest.keyClick(gallery, Qt.Key.Key_Down)
+    assert session.current == shown[1 + gallery._columns]
+    QTest.keyClick(gallery, Qt.Key.Key_Right, SHIFT)
+    assert len(gallery.selection) == 2
+    hands.key("x", gallery)
+    assert (session.states == State.REJECTED).sum() == 2
+    QTest.keyClick(gallery, Qt.Key.Key_End)
+    assert session.current == shown[-1]
+    assert gallery.verticalScrollBar().value() == gallery.verticalScrollBar().maximum()
+    hands.key("g")
+    assert hands.widget.tabs.currentIndex() == 0
+    assert hands.window.focusWidget() is hands.canvas
+
+
+def test_a_verdict_after_next_speaks_of_the_next_cell_not_of_the_selection(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    selected = click(hands, 2)
+    hands.key("n", gallery_of(hands))
+    current = session.current
+    assert current != selected
+    hands.key("x", gallery_of(hands))
+    assert session.states[current] == State.REJECTED
+    assert session.states[selected] == 0
+
+
+def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
+    session, panel = hands.widget.desk.session, hands.widget.gallery_panel
+    row = click(hands, 0)
+    hands.key("x", gallery_of(hands))
+    choose(hands, panel.reviewed, "reviewed")
+    assert order(hands) == [row]
+    choose(hands, panel.reviewed, "new")
+    assert sorted(order(hands)) == sorted(set(range(40)) - {row})
+    session.show_class(0, False)
+    hands.wait("the class is gone", lambda: not (session.cells.labels[order(hands)] == 0).any())
+    session.threshold = 0.9
+    hands.wait("only sure cells", lambda: (session.cells.scores[order(hands)] >= 0.9).all())
+    session.threshold = 0.5
+    session.show_class(0, True)
+    hands.look_at((1000, 1000, 1500, 1250))
+    hands.click(panel.in_view)
+    x1, y1, x2, y2 = hands.widget.desk.view.rectangle()
+    hands.wait("only what is in view", lambda: len(order(hands)) < 39)
+    centres = session.cells.centres[order(hands)]
+    assert ((centres >= (x1, y1)) & (centres <= (x2, y2))).all()
+
+
+def test_new_cells_are_told_of_and_do_not_move_what_is_under_the_hand(hands: Hands) -> None:
+    desk, panel = hands.widget.desk, hands.widget.gallery_panel
+    click(hands, 2)
+    before = order(hands)
+    more = desk.session.cells[:5].moved(TILE, 0)
+    run = desk.case.start_run("abc", "a model", "slide")
+    desk.case.write_tile(run, int(TILE), 0, int(TILE), more)
+    desk.session.add_cells([Scanned(Place(int(TILE), 0, int(TILE)), more)])
+    hands.wait("it is told", panel.fresh.isVisible)
+    assert panel.fresh.text() == "5 new: show"
+    assert order(hands) == before
+    hands.click(panel.fresh)
+    hands.wait("they are shown", lambda: len(order(hands)) == 45)
+    assert not panel.fresh.isVisible()
+
+
+def test_rows_that_are_numbered_anew_are_shown_anew(hands: Hands) -> None:
+    desk = hands.widget.desk
+    click(hands, 2)
+    write_cells(desk.case, desk.session.cells[:7], "another")
+    desk.session.reload()
+    hands.wait("the others are gone", lambda: gallery_of(hands).count == 7)
+    click(hands, 3)
+    hands.key("x", gallery_of(hands))
+    assert (desk.session.states == State.REJECTED).sum() == 1
+
+
+def test_a_thumbnail_is_enlarged_where_the_pointer_rests(hands: Hands) -> None:
+    gallery = gallery_of(hands)
+    QTest.mouseMove(gallery.viewport(), gallery._rectangle(1).center())
+    QTest.mouseMove(gallery.viewport(), gallery._rectangle(1).center() + QPoint(1, 0))
+    hands.wait("it is enlarged", gallery._large.isVisible)
+    assert gallery._large.geometry().right() < gallery.mapToGlobal(QPoint(0, 0)).x()
+    QTest.mouseMove(gallery.viewport(), QPoint(1, gallery.viewport().height() - 1))
+    hands.wait("it is gone", lambda: not gallery._large.isVisible())
