@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
@@ -26,16 +25,17 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ..slides import sample_slide
+from .actions import Actions
 from .case_panel import CasePanel
 from .desk import Desk
 from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
 from .icons import icon
-from .keys import Key, KeyFilter, KeySheet
+from .keys import KeyFilter, KeySheet
 from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
-from .overview_panel import FIT, JUMPS, OverviewPanel
+from .overview_panel import OverviewPanel
 from .parts import Button, ErrorBar, Section, set_theme_color
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["ReviewWidget"]
 
 _WIDTH = 380
-_CELL_ON_CANVAS = 40.0  # canvas px: a cell that one is taken to is at least this large
 
 
 class ReviewWidget(QWidget):
@@ -66,7 +65,7 @@ class ReviewWidget(QWidget):
         self.desk = Desk(napari_viewer, self)
         self.overlay: Overlay | None = None
         self.pointer: Pointer | None = None
-        self._led_by_click = False
+        self.actions = Actions(self)
         self._changing = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
@@ -90,7 +89,7 @@ class ReviewWidget(QWidget):
         self.keys_button = self._tool("keys", "Show all keys. Key: ?")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
-        self.review_panel = ReviewPanel(self.desk, self._actions(), self.set_class)
+        self.review_panel = ReviewPanel(self.desk, self.actions.of_buttons(), self.actions.set_class)
         self.learn_panel = LearnPanel(self.desk)
         self.case_panel = CasePanel(self.desk)
         head = QHBoxLayout()
@@ -173,20 +172,6 @@ class ReviewWidget(QWidget):
         column.addStretch(2)
         return page
 
-    def _actions(self) -> dict[str, Any]:
-        return {
-            "accept": self.accept,
-            "reject": self.reject,
-            "add": self.add_at_next_click,
-            "check": self.check_region,
-            "previous": self.previous,
-            "next": self.next,
-            "undo": self.undo,
-            "redo": self.redo,
-            "fly": self.fly,
-            "hide": self.toggle_overlay,
-        }
-
     def _connect(self) -> None:
         desk, layers = self.desk, self._viewer.layers
         desk.shown.connect(self._shown)
@@ -261,14 +246,14 @@ class ReviewWidget(QWidget):
         self.error_bar.hide()
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
-        self.pointer.clicked.connect(self._click)
+        self.pointer.clicked.connect(self.actions.click)
         self.gallery_panel.gallery.chosen.connect(desk.session.select)
         self.detect_panel.pointer = self.pointer
-        desk.session.current_changed.connect(self._follow)
+        desk.session.current_changed.connect(self.actions.follow)
         self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._viewer.canvas.overlays.text.position = "top_left"
-        self._filter.set_keys(self.key_table())
+        self._filter.set_keys(self.actions.key_table())
         self._repaint_icons()
         self.overlay.update()
         self._show_page()
@@ -317,138 +302,11 @@ class ReviewWidget(QWidget):
         window = self.window()
         return window.parentWidget() or window  # a floating dock is a window of its own, with napari's as parent
 
-    # ------------------------------------------------------------------------------------------------- verdicts
-
-    def accept(self) -> None:
-        self._judge(lambda which: self.desk.session.accept(which))
-
-    def reject(self) -> None:
-        self._judge(lambda which: self.desk.session.reject(which))
-
-    def set_class(self, label: int) -> None:
-        self._judge(lambda which: self.desk.session.set_class(label, which))
-
-    def _judge(self, say: Callable[[Any], object]) -> None:
-        """Say something of the cells that are selected in the gallery while it is open, else of the current cell."""
-        gallery = self.gallery_panel.gallery
-        rows = gallery.selection if self.tabs.currentWidget() is self.gallery_panel else ()
-        if len(rows):
-            self.desk.do(say, rows)
-            if len(rows) == 1:
-                gallery.step(1)
-        elif self.desk.session.current is not None:
-            self.desk.do(say, None)
-
-    def next(self) -> None:
-        self.desk.do(self.desk.session.next)
-
-    def previous(self) -> None:
-        self.desk.do(self.desk.session.previous)
-
-    def undo(self) -> None:
-        self.desk.do(self.desk.session.undo)
-
-    def redo(self) -> None:
-        self.desk.do(self.desk.session.redo)
-
-    def add_here(self) -> None:
-        """Add a cell under the pointer."""
-        position = self.pointer.position()
-        if position is None or not self._viewer.mouse_over_canvas:
-            self.add_at_next_click()
-        else:
-            self._add(position)
-
-    def add_at_next_click(self) -> None:
-        self.pointer.take_add(self._add)
-
-    def _add(self, position: tuple[float, float]) -> None:
-        slide = self.desk.slide
-        if 0 <= position[0] < slide.width and 0 <= position[1] < slide.height:
-            self.desk.do(self.desk.session.add, *position)
-
-    def check_region(self) -> None:
-        """Let the next drag mark a region as checked."""
-        self.pointer.take_rectangle(
-            lambda box: self.desk.do(self.desk.session.check_region, box),
-            "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
-        )
-
-    # ------------------------------------------------------------------------------------------------- looking
-
-    def _click(self, index: int | None) -> None:
-        self._led_by_click = True  # what is clicked is in sight: the canvas stays where it is
-        try:
-            self.desk.session.select(index)
-        finally:
-            self._led_by_click = False
-
-    def _follow(self, index: int | None) -> None:
-        """Bring the current cell into view if it is not, without moving the canvas for nothing."""
-        if index is None or self._led_by_click:
-            return
-        box, view = self.desk.session.cells.boxes[index], self.desk.view
-        if not view.shows(box) or (box[2] - box[0]) * view.zoom < _CELL_ON_CANVAS / 3:
-            view.go_to(box, _CELL_ON_CANVAS)
-
-    def fly(self) -> None:
-        """Bring the current cell to the middle of the canvas."""
-        session = self.desk.session
-        if session.current is not None:
-            self.desk.view.go_to(session.cells.boxes[session.current], _CELL_ON_CANVAS)
-
-    def magnify(self, power: float) -> None:
-        """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
-        over = self._viewer.mouse_over_canvas
-        self.overview.jump(power, self.pointer.position() if over else None)
-
-    def toggle_gallery(self) -> None:
-        """Go to the gallery, or from there back to the single cell."""
-        there = self.tabs.currentWidget() is self.gallery_panel
-        self.tabs.setCurrentIndex(0 if there else 1)
-        (self.desk.view.canvas.native if there else self.gallery_panel.gallery).setFocus()
-
-    def toggle_overlay(self) -> None:
-        self.overlay.visible = not self.overlay.visible
-        self.review_panel.buttons["hide"].setText("Hide" if self.overlay.visible else "Show")
-
-    def change_threshold(self, by: float) -> None:
-        slider = self.review_panel.threshold
-        slider.setValue(round(slider.value() + by, 2))
-
-    # ---------------------------------------------------------------------------------------------------- keys
-
-    def key_table(self) -> list[Key]:
-        """Return all keys of a sitting."""
-        classes = self.desk.session.taxonomy
-        return [
-            Key(("space", "enter"), "accept the current cell as it is", self.accept),
-            Key(("x",), "reject it: not a cell", self.reject),
-            *(Key((c.key,), f"it is {c.name}", lambda label=i: self.set_class(label)) for i, c in enumerate(classes)),
-            Key(("n",), "next cell, most worth asking first", self.next, repeats=True),
-            Key(("p",), "previous cell", self.previous, repeats=True),
-            Key(("a",), "add a cell under the pointer", self.add_here),
-            Key(("c",), "mark a region as checked: drag a rectangle", self.check_region),
-            Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
-            Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
-            Key(("f",), "go to the current cell", self.fly),
-            *(
-                Key((key,), f"{power}x magnification, about what is under the mouse", lambda p=power: self.magnify(p))
-                for power, key in JUMPS.items()
-            ),
-            Key((FIT,), "the whole slide", self.overview.show_all),
-            Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
-            Key(("h",), "hide or show the cells", self.toggle_overlay),
-            Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
-            Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
-            Key(("t",), "train now", self.learn_panel.begin),
-            Key(("esc",), "leave a tool", self.pointer.put_down),
-            Key(("?",), "this list", self.show_keys),
-        ]
+    # ------------------------------------------------------------------------------------------------- dialogs
 
     def show_keys(self) -> None:
         """Show the key sheet."""
-        self._show_dialog(KeySheet(self.key_table(), self))
+        self._show_dialog(KeySheet(self.actions.key_table(), self))
 
     def show_properties(self) -> None:
         """Show what the slide says about itself."""

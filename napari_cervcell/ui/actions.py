@@ -1,0 +1,175 @@
+"""What buttons and keys do: verdicts, the way through the cells, and what is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .keys import Key
+from .overview_panel import FIT, JUMPS
+
+if TYPE_CHECKING:
+    from .widget import ReviewWidget
+
+__all__ = ["Actions"]
+
+_CELL_ON_CANVAS = 40.0  # canvas px: a cell that one is taken to is at least this large
+
+
+class Actions:
+    """What a reviewer does while a slide is open.
+
+    Parameters
+    ----------
+    widget : ReviewWidget
+        Whose panels the actions work on.
+    """
+
+    def __init__(self, widget: ReviewWidget) -> None:
+        self._widget = widget
+        self.desk = widget.desk
+        self._led_by_click = False
+
+    def of_buttons(self) -> dict[str, Callable[[], object]]:
+        """Return what the buttons of the Review panel do, by their names."""
+        return {
+            "accept": self.accept,
+            "reject": self.reject,
+            "add": self.add_at_next_click,
+            "check": self.check_region,
+            "previous": self.previous,
+            "next": self.next,
+            "undo": self.undo,
+            "redo": self.redo,
+            "fly": self.fly,
+            "hide": self.toggle_overlay,
+        }
+
+    # ------------------------------------------------------------------------------------------------- verdicts
+
+    def accept(self) -> None:
+        self._judge(lambda which: self.desk.session.accept(which))
+
+    def reject(self) -> None:
+        self._judge(lambda which: self.desk.session.reject(which))
+
+    def set_class(self, label: int) -> None:
+        self._judge(lambda which: self.desk.session.set_class(label, which))
+
+    def _judge(self, say: Callable[[Any], object]) -> None:
+        """Say something of the cells that are selected in the gallery while it is open, else of the current cell."""
+        gallery = self._widget.gallery_panel.gallery
+        rows = gallery.selection if self._widget.tabs.currentWidget() is self._widget.gallery_panel else ()
+        if len(rows):
+            self.desk.do(say, rows)
+            if len(rows) == 1:
+                gallery.step(1)
+        elif self.desk.session.current is not None:
+            self.desk.do(say, None)
+
+    def next(self) -> None:
+        self.desk.do(self.desk.session.next)
+
+    def previous(self) -> None:
+        self.desk.do(self.desk.session.previous)
+
+    def undo(self) -> None:
+        self.desk.do(self.desk.session.undo)
+
+    def redo(self) -> None:
+        self.desk.do(self.desk.session.redo)
+
+    def add_here(self) -> None:
+        """Add a cell under the pointer."""
+        position = self._widget.pointer.position()
+        if position is None or not self.desk.viewer.mouse_over_canvas:
+            self.add_at_next_click()
+        else:
+            self._add(position)
+
+    def add_at_next_click(self) -> None:
+        self._widget.pointer.take_add(self._add)
+
+    def _add(self, position: tuple[float, float]) -> None:
+        slide = self.desk.slide
+        if 0 <= position[0] < slide.width and 0 <= position[1] < slide.height:
+            self.desk.do(self.desk.session.add, *position)
+
+    def check_region(self) -> None:
+        """Let the next drag mark a region as checked."""
+        self._widget.pointer.take_rectangle(
+            lambda box: self.desk.do(self.desk.session.check_region, box),
+            "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
+        )
+
+    # ------------------------------------------------------------------------------------------------- looking
+
+    def click(self, index: int | None) -> None:
+        self._led_by_click = True  # what is clicked is in sight: the canvas stays where it is
+        try:
+            self.desk.session.select(index)
+        finally:
+            self._led_by_click = False
+
+    def follow(self, index: int | None) -> None:
+        """Bring the current cell into view if it is not, without moving the canvas for nothing."""
+        if index is None or self._led_by_click:
+            return
+        box, view = self.desk.session.cells.boxes[index], self.desk.view
+        if not view.shows(box) or (box[2] - box[0]) * view.zoom < _CELL_ON_CANVAS / 3:
+            view.go_to(box, _CELL_ON_CANVAS)
+
+    def fly(self) -> None:
+        """Bring the current cell to the middle of the canvas."""
+        session = self.desk.session
+        if session.current is not None:
+            self.desk.view.go_to(session.cells.boxes[session.current], _CELL_ON_CANVAS)
+
+    def magnify(self, power: float) -> None:
+        """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
+        over = self.desk.viewer.mouse_over_canvas
+        self._widget.overview.jump(power, self._widget.pointer.position() if over else None)
+
+    def toggle_gallery(self) -> None:
+        """Go to the gallery, or from there back to the single cell."""
+        there = self._widget.tabs.currentWidget() is self._widget.gallery_panel
+        self._widget.tabs.setCurrentIndex(0 if there else 1)
+        (self.desk.view.canvas.native if there else self._widget.gallery_panel.gallery).setFocus()
+
+    def toggle_overlay(self) -> None:
+        self._widget.overlay.visible = not self._widget.overlay.visible
+        self._widget.review_panel.buttons["hide"].setText("Hide" if self._widget.overlay.visible else "Show")
+
+    def change_threshold(self, by: float) -> None:
+        slider = self._widget.review_panel.threshold
+        slider.setValue(round(slider.value() + by, 2))
+
+    # ---------------------------------------------------------------------------------------------------- keys
+
+    def key_table(self) -> list[Key]:
+        """Return all keys of a sitting."""
+        classes = self.desk.session.taxonomy
+        return [
+            Key(("space", "enter"), "accept the current cell as it is", self.accept),
+            Key(("x",), "reject it: not a cell", self.reject),
+            *(Key((c.key,), f"it is {c.name}", lambda label=i: self.set_class(label)) for i, c in enumerate(classes)),
+            Key(("n",), "next cell, most worth asking first", self.next, repeats=True),
+            Key(("p",), "previous cell", self.previous, repeats=True),
+            Key(("a",), "add a cell under the pointer", self.add_here),
+            Key(("c",), "mark a region as checked: drag a rectangle", self.check_region),
+            Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
+            Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
+            Key(("f",), "go to the current cell", self.fly),
+            *(
+                Key((key,), f"{power}x magnification, about what is under the mouse", lambda p=power: self.magnify(p))
+                for power, key in JUMPS.items()
+            ),
+            Key((FIT,), "the whole slide", self._widget.overview.show_all),
+            Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
+            Key(("h",), "hide or show the cells", self.toggle_overlay),
+            Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
+            Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
+            Key(("t",), "train now", self._widget.learn_panel.begin),
+            Key(("esc",), "leave a tool", self._widget.pointer.put_down),
+            Key(("?",), "this list", self._widget.show_keys),
+        ]
