@@ -161,7 +161,7 @@ class Actions:
             Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
             Key(("f",), "go to the current cell", self.fly),
             *(
-                Key((key,), f"{power}x magnification, about what is under the mouse", lambda p=power: self.magnify(p))
+                Key((key,), f"{power}x, about what is under the mouse", lambda p=power: self.magnify(p))
                 for power, key in JUMPS.items()
             ),
             Key((FIT,), "the whole slide", self._widget.overview.show_all),

@@ -139,9 +139,11 @@ class KeySheet(QDialog):
         self.setWindowTitle("Keys")
         grid = QGridLayout()
         grid.setHorizontalSpacing(18)
-        for row, key in enumerate(keys):
-            grid.addWidget(QLabel(" or ".join(f"<b>{name}</b>" for name in key.names)), row, 0)
-            grid.addWidget(QLabel(key.what), row, 1)
+        rows = -(-len(keys) // 2)  # in two halves, for small screens
+        for i, key in enumerate(keys):
+            half, row = divmod(i, rows)
+            grid.addWidget(QLabel(" or ".join(f"<b>{name}</b>" for name in key.names)), row, 2 * half)
+            grid.addWidget(QLabel(key.what), row, 2 * half + 1)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.reject)
         layout = QVBoxLayout(self)

@@ -127,6 +127,7 @@ class ReviewWidget(QWidget):
         self.gallery_panel = GalleryPanel(self.desk)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(False)
         self.tabs.addTab(scroll, "Review")
         self.tabs.addTab(self.gallery_panel, "Gallery")
         self.tabs.setTabToolTip(0, "One cell after the other. Key: g")

@@ -89,6 +89,14 @@ def test_a_scale_learnt_later_is_remembered(slide, tmp_path: Path) -> None:
         assert case.mpp == 0.25
 
 
+def test_the_place_looked_at_last_is_remembered(case: Case) -> None:
+    assert case.place is None
+    case.place = (100.0, 200.0, 0.25)
+    case.place = (6000.5, 3500.0, 0.8)
+    with Case.open(case.path) as again:
+        assert again.place == (6000.5, 3500.0, 0.8)
+
+
 def test_the_reviewer_is_by_default_whoever_is_logged_in(slide, tmp_path: Path) -> None:
     with open_case(tmp_path / "c", slide) as case:
         assert case.reviewer

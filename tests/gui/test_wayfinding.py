@@ -27,7 +27,7 @@ def hands(sit_down, slide_path: Path) -> Hands:
 def map_pixels(hands: Hands) -> np.ndarray:
     """Return the overview as it is painted, (h, w, 3), in the slide's frame."""
     overview = hands.widget.overview.map
-    image = overview.grab().toImage()
+    image = overview.grab().toImage().scaled(overview.size())  # one pixel each, also on fine screens
     frame = overview.frame.toAlignedRect()
     rgb = [[image.pixelColor(x, y).getRgb()[:3] for x in range(frame.left(), frame.right())]
            for y in range(frame.top(), frame.bottom())]  # fmt: skip
