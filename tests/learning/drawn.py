@@ -1,4 +1,4 @@
-"""Drawn cells: dark discs are cells, dark squares look like them, and the glass is pale."""
+"""Drawn cells: dark discs are cells, ovals look like them, and the glass is pale."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def patches(shapes: list[str], rng: np.random.Generator, side: int = 32) -> np.n
         dx, dy = np.abs(x - side / 2 + rng.uniform(-2, 2)), np.abs(y - side / 2 + rng.uniform(-2, 2))
         size = side * rng.uniform(0.2, 0.3)
         inside = {"disc": np.hypot(dx, dy) < size, "square": np.maximum(dx, dy) < size, "": dx < 0}
+        inside["oval"] = np.hypot(dx, dy / 0.65) < size
         inside["cross"] = (np.minimum(dx, dy) < size / 3) & (np.maximum(dx, dy) < 1.3 * size)
         image = np.full((side, side, 3), (225, 205, 220), float)
         image[inside[shape]] = np.array([90, 60, 120]) + rng.uniform(-15, 15)

@@ -243,26 +243,26 @@ def test_a_batch_is_half_cells_and_never_ruled_by_rejections() -> None:
 
 
 def test_it_learns_what_a_cell_is_and_scores_look_alikes_above_glass() -> None:
-    """From drawn patches in four fields: discs are cells, squares are not; each scored by a model of other fields."""
-    shapes = ["disc", "square", "", "disc"] * 40
+    """From drawn patches in four fields: discs are cells, ovals are not; each scored by a model of other fields."""
+    shapes = ["disc", "oval", "", "disc"] * 40
     group = np.repeat(np.arange(4), 40)
     images = patches(shapes, rng(5), side=24)
     kind = np.array(shapes)
 
     def train(learnt: np.ndarray) -> Scorer:
-        model = fit_patches(images[learnt], kind[learnt] == "disc", steps=40, batch=24, seed=1)
+        model = fit_patches(images[learnt], kind[learnt] == "disc", steps=32, batch=16, seed=1)
         return lambda asked: model.scores(images[asked])
 
     scores, _ = out_of_fold(group, kind == "disc", train, folds=2, rng=rng())
-    discs, squares, glass = (scores[kind == k] for k in ("disc", "square", ""))
+    discs, ovals, glass = (scores[kind == k] for k in ("disc", "oval", ""))
     assert np.median(discs) > 0.7
-    assert np.median(squares) < 0.4
-    assert np.median(glass) < np.median(squares)
-    # with the hardest third of the negatives squares are what is kept
+    assert np.median(ovals) < 0.4
+    assert np.median(glass) < np.median(ovals)
+    # with the hardest third of the negatives ovals are what is kept
     candidates = Candidates(group, np.zeros((160, 2), np.float32), np.full(160, Source.BACKGROUND))
     negatives = np.flatnonzero(kind != "disc")
     mined = mine(candidates[negatives], scores[negatives], Regime(lower=2 / 3), rng(), cut=1)
-    assert (kind[negatives[mined.index]] == "square").mean() > 0.8
+    assert (kind[negatives[mined.index]] == "oval").mean() > 0.8
 
 
 def test_scores_do_not_depend_on_how_a_patch_lies() -> None:
