@@ -16,7 +16,7 @@ from ..models import NOTHING, to_input
 from .fields import Field
 from .targets import Targets, assign, collate
 
-__all__ = ["CropSampler", "Crops"]
+__all__ = ["CropSampler", "Crops", "resample"]
 
 REJECTED_SHARE = 0.25
 CELL_SHARE = 0.6
@@ -105,7 +105,7 @@ class CropSampler:
         rim = self.crops.rim * scale
         x1 = _inside(x - side * rng.uniform(0.1, 0.9), side, width, rim)
         y1 = _inside(y - side * rng.uniform(0.1, 0.9), side, height, rim)
-        image = _resample(field.rgb, x1, y1, side, size)
+        image = resample(field.rgb, x1, y1, side, size)
 
         def mapped(boxes: _Box) -> _Box:
             moved: _Box = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(scale)
@@ -127,7 +127,7 @@ def _inside(start: float, side: float, length: int, rim: float) -> float:
     return float(np.clip(start, -rim, length - side + rim)) if side < length else (length - side) / 2
 
 
-def _resample(rgb: NDArray[np.uint8], x1: float, y1: float, side: float, size: int) -> NDArray[np.uint8]:
+def resample(rgb: NDArray[np.uint8], x1: float, y1: float, side: float, size: int) -> NDArray[np.uint8]:
     """Return the square of `side` px at (x1, y1) as uint8 (size, size, 3); outside the image is NOTHING."""
     height, width = rgb.shape[:2]
     left, top = int(np.floor(x1)) - 2, int(np.floor(y1)) - 2

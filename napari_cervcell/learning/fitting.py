@@ -18,7 +18,7 @@ from .crops import CropSampler
 from .objective import Losses, Objective
 from .targets import Targets
 
-__all__ = ["FitSettings", "Step", "fit", "renew_statistics"]
+__all__ = ["FitSettings", "Step", "fit", "follow", "renew_statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         # a young average should follow at once
-        _follow(averaged, network, min(settings.average, (step + 1) / (step + (2 if settings.average == 1 else 10))))
+        follow(averaged, network, min(settings.average, (step + 1) / (step + (2 if settings.average == 1 else 10))))
         if on_step is not None:
             on_step(Step(step, done, losses, time.monotonic() - start), averaged)
     return averaged
@@ -153,7 +153,8 @@ def _optimiser(network: Network, settings: FitSettings) -> torch.optim.Optimizer
 
 
 @torch.no_grad()
-def _follow(averaged: Network, network: Network, decay: float) -> None:
+def follow(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the weights and statistics of `averaged` towards `network`'s: `decay` old, the rest new."""
     for a, b in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
         if a.is_floating_point():
             a.lerp_(b, 1 - decay)

@@ -221,3 +221,45 @@ def test_finite_at_extreme_logits(known: bool) -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), z)
     assert torch.isfinite(loss).all()
     assert torch.isfinite(gradient).all()
+
+
+def test_multiclass_with_everything_switched_off_is_cross_entropy() -> None:
+    rows = torch.randn(60, 4, generator=seeded(3))
+    background, nobody = torch.zeros(60, dtype=torch.long), torch.zeros(60, dtype=torch.bool)
+    got = exclusive_cross_entropy_multiclass(
+        rows, background, nobody, tau=1, sampling=1, generator=None, alpha=1, gamma=0
+    )
+    torch.testing.assert_close(got, F.cross_entropy(rows, background, reduction="none"))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_segmentation_map_learns_from_strokes_and_leaves_likely_objects_alone(classes: int) -> None:
+    """Maps of a U-Net, one channel or one a class: an unlabelled object that the net believes in is not erased."""
+    maps = torch.full((1, classes, 8, 8), -2.0)
+    maps[:, -1, 2:6, 2:6] = 3.0
+    maps[:, 0, :2] += 1
+    maps.requires_grad_()
+    known = torch.zeros(1, 8, 8, dtype=torch.bool)
+    known[0, 0] = True
+    if classes == 1:
+        zero = torch.zeros_like(maps)
+        loss = exclusive_cross_entropy(maps, zero, known[:, None], tau=0.5, sampling=1.0, generator=seeded())
+    else:
+        label = torch.where(known, 0, -1)  # what stands where nobody looked does not matter
+        loss = exclusive_cross_entropy_multiclass(maps, label, known, tau=0.5, sampling=1.0, generator=seeded())
+    (push,) = torch.autograd.grad(loss.sum(), maps)
+    assert (push[0, :, 2:6, 2:6] == 0).all()
+    assert (push[0, :, 0].abs() > 0).all()
+    assert (push[0, 0, 6:].abs() > 0).all()
+
+
+def test_a_teacher_may_say_what_is_excluded() -> None:
+    rows, nobody = torch.zeros(3, 2), torch.zeros(3, dtype=torch.bool)
+    said = torch.tensor([0.1, 0.5, 0.9])
+    several = exclusive_cross_entropy_multiclass(
+        rows, torch.zeros(3, dtype=torch.long), nobody, tau=0.5, sampling=1, generator=None, confidence=said
+    )
+    one = exclusive_cross_entropy(
+        rows[:, 0], rows[:, 0], nobody, tau=0.5, sampling=1.0, generator=None, confidence=said
+    )
+    assert (several > 0).tolist() == (one > 0).tolist() == [True, True, False]

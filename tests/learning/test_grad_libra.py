@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_cervcell.learning.losses import grad_libra, gradient_balance, gradient_weight
+from napari_cervcell.learning.losses import GradientBalance, grad_libra, gradient_balance, gradient_weight
 
 # the example of the paper's figure 1
 LOGITS = [1.06, -3.62, -1.46]
@@ -152,3 +152,25 @@ def test_balance_is_one_where_pushes_are_equal_and_small_where_negatives_drown_t
 
 def test_balance_of_a_class_without_positives_is_zero() -> None:
     assert gradient_balance(torch.zeros(4, 1), torch.zeros(4, 1)).tolist() == [0.0]
+
+
+def test_the_meter_adds_up_iterations_and_starts_afresh() -> None:
+    meter = GradientBalance(2)
+    logits, target = torch.zeros(4, 2), torch.tensor([[1.0, 0], [1, 0], [0, 0], [0, 0]])
+    for _ in range(3):
+        meter.add(logits, target)
+    assert meter.ratios() == pytest.approx([1.0, 0.0])
+    counted = torch.tensor([[True, True], [False, True], [True, True], [False, True]])
+    meter.reset()
+    meter.add(logits, target, counted)
+    assert meter.ratios() == pytest.approx([1.0, 0.0])
+    meter.reset()
+    assert meter.ratios() == [0.0, 0.0]
+
+
+def test_the_meter_reads_maps_as_it_reads_rows() -> None:
+    generator = torch.Generator().manual_seed(5)
+    maps = torch.randn(2, 3, 4, 5, generator=generator)
+    target = (torch.rand(2, 3, 4, 5, generator=generator) < 0.3).float()
+    rows = [t.permute(0, 2, 3, 1).reshape(-1, 3) for t in (maps, target)]
+    torch.testing.assert_close(gradient_balance(maps, target), gradient_balance(*rows))

@@ -87,6 +87,7 @@ def exclusive_cross_entropy_multiclass(
     tau: float,
     sampling: float,
     generator: torch.Generator | None,
+    confidence: Tensor | None = None,
     background: int = 0,
     alpha: float = 0.2,
     gamma: float = 0.1,
@@ -94,10 +95,12 @@ def exclusive_cross_entropy_multiclass(
     """Multi-class exclusive cross-entropy, unreduced.
 
     As :func:`exclusive_cross_entropy`; the confidence of an unknown element is the difference of its two highest
-    softmax probabilities. `logits` is (n, C, ...), `target` (int64) and `known` (bool) are (n, ...).
+    softmax probabilities, unless `confidence` (n, ...) says another (a teacher's, say). `logits` is (n, C, ...),
+    `target` (int64, any value where unknown) and `known` (bool) are (n, ...); C is at least 2.
     """
     unknown_target = torch.where(known, target, torch.full_like(target, background))
     loss = F.cross_entropy(logits, unknown_target, reduction="none")
-    top = torch.softmax(logits.detach(), 1).topk(2, dim=1).values
-    kept = (top[:, 0] - top[:, 1]) <= tau
-    return torch.where(known, loss, _as_background(loss, kept, sampling, generator, alpha, gamma))
+    if confidence is None:
+        top = torch.softmax(logits.detach(), 1).topk(2, dim=1).values
+        confidence = top[:, 0] - top[:, 1]
+    return torch.where(known, loss, _as_background(loss, confidence <= tau, sampling, generator, alpha, gamma))

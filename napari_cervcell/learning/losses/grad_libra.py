@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["grad_libra", "gradient_balance", "gradient_weight"]
+__all__ = ["grad_libra", "gradient_weight"]
 
 
 def gradient_weight(g: Tensor, a: float) -> Tensor:
@@ -36,14 +36,3 @@ def grad_libra(
     if detach_weight:
         weight = weight.detach()
     return -weight * F.logsigmoid(sign * logits)
-
-
-def gradient_balance(logits: Tensor, target: Tensor) -> Tensor:
-    """Return per class the ratio of mean |positive| to mean |negative| CE gradient, float (C,).
-
-    `logits` and `target` are (n, C). Near 1: balanced; near 0: the class is drowned by negatives.
-    """
-    p = torch.sigmoid(logits.detach())
-    positive = (target * (1 - p)).mean(0)
-    negative = ((1 - target) * p).mean(0)
-    return positive / negative.clamp_min(1e-12)
