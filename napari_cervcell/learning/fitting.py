@@ -18,7 +18,10 @@ from .crops import CropSampler
 from .objective import Losses, Objective
 from .targets import Targets
 
-__all__ = ["FitSettings", "Step", "fit", "follow", "renew_statistics"]
+__all__ = ["FitSettings", "Step", "fit", "follow"]
+
+
+_FLOOR = 0.02  # share of the peak rates that is left at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,8 @@ class FitSettings:
         Peak learning rates of the new parts and of the backbone.
     progress : tuple of float
         Where the exclusive schedule starts and ends (0 to 1).
-    floor : float
-        Share of the peak rates that is left at the end; 1 for constant rates.
     average : float
-        Decay of the running average of the weights, which is what comes out; 1 for the plain mean over all steps.
+        Decay of the running average of the weights, which is what comes out.
     frozen : int
         So many parts of the backbone, from the stem on, keep their weights: they see edges and blobs, which ImageNet
         has taught them, and cost the most time to train.
@@ -53,7 +54,6 @@ class FitSettings:
     backbone_rate: float = 4e-4
     weight_decay: float = 0.02
     progress: tuple[float, float] = (0.0, 1.0)
-    floor: float = 0.02
     average: float = 0.998
     frozen: int = 3
     freeze_norm: bool = False
@@ -94,7 +94,7 @@ def fit(
         if done >= 1:
             break
         factor = min(1.0, (done + 1 / settings.steps) / warm) * (
-            settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * done))
+            _FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * done))
         )
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
@@ -107,27 +107,10 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         # a young average should follow at once
-        follow(averaged, network, min(settings.average, (step + 1) / (step + (2 if settings.average == 1 else 10))))
+        follow(averaged, network, min(settings.average, (step + 1) / (step + 10)))
         if on_step is not None:
             on_step(Step(step, done, losses, time.monotonic() - start), averaged)
     return averaged
-
-
-@torch.no_grad()
-def renew_statistics(network: Network, sampler: CropSampler, settings: FitSettings) -> None:
-    """Take the statistics of batch normalisation afresh, over the batches that `settings` says, in place.
-
-    A mean of many weights has activations unlike those of any of them (stochastic weight averaging).
-    """
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.weight.requires_grad]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train().momentum = None  # the plain mean over all batches
-    for images, _ in _prefetched(sampler, settings):
-        network(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval().momentum = momentum
 
 
 def _freeze(network: Network, settings: FitSettings) -> None:
