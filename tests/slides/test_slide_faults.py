@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import zarr
 
 from napari_cervcell.slides import Slide, SlideError, faults, readers, sample_slide
 from napari_cervcell.slides.cache import Place, TileCache
@@ -65,7 +64,7 @@ def pixels() -> np.ndarray:
 
 
 @pytest.fixture(params=["direct", "openslide", "zarr"])
-def slide(request: pytest.FixtureRequest, tmp_path: Path, write_slide, pixels: np.ndarray) -> Slide:
+def slide(request: pytest.FixtureRequest, tmp_path: Path, write_slide, write_zarr, pixels: np.ndarray) -> Slide:
     """A slide of one level of noise, for each way of reading."""
     if request.param == "direct":
         return Slide(write_slide([pixels], compression="zlib", tile=(256, 256)))
@@ -74,12 +73,7 @@ def slide(request: pytest.FixtureRequest, tmp_path: Path, write_slide, pixels: n
         planes = np.moveaxis(pixels, 2, 0)
         tifffile.imwrite(path, planes, tile=(256, 256), photometric="rgb", planarconfig="separate", metadata=None)
         return Slide(path)
-    path = tmp_path / "made.zarr"
-    group = zarr.open_group(path, mode="w")
-    group.create_array("0", data=pixels, chunks=(256, 256, 3))
-    axes = [{"name": name, "type": "channel" if name == "c" else "space"} for name in "yxc"]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
-    return Slide(path)
+    return Slide(write_zarr([pixels]))
 
 
 def take_away(path: Path) -> Callable[[], object]:
