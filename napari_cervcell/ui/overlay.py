@@ -54,7 +54,7 @@ class _Marks:
         colors: np.ndarray,
         letters: np.ndarray | None = None,
     ) -> None:
-        """Add n markers: centres (n, 2) as level-0 (x, y), sides and lines in level-0 px; with letters, filled."""
+        """Add n markers: centres (n, 2) as level-0 (x, y), sides and lines in px along x; with letters, filled."""
         faces = np.zeros_like(colors) if letters is None else colors
         texts = np.full(len(centres), "") if letters is None else letters
         self._parts.append((centres, sides, lines, symbols, colors, faces, texts))
@@ -163,7 +163,8 @@ class Overlay(QObject):
         px = 1 / view.zoom  # a canvas px in level-0 px
         boxes, states, labels = session.cells.boxes[which], session.states[which], session.cells.labels[which]
         marks = _Marks()
-        sides = np.maximum((boxes[:, 2:] - boxes[:, :2]).mean(axis=1), _SMALLEST * px)
+        shape = np.array([1.0, view.aspect])  # sizes of markers count along x
+        sides = np.maximum(((boxes[:, 2:] - boxes[:, :2]) * shape).mean(axis=1), _SMALLEST * px)
         colors = self._palette[labels]
         rejected = states == State.REJECTED
         colors[rejected] = _GREY
@@ -174,13 +175,13 @@ class Overlay(QObject):
         marks.add(centres, sides, line, symbols, colors)
         if (current := session.current) is not None and self.visible:
             box = session.cells.boxes[current]
-            side = max(1.3 * float((box[2:] - box[:2]).mean()), 16 * px)
+            side = max(1.3 * float(((box[2:] - box[:2]) * shape).mean()), 16 * px)
             middle = ((box[:2] + box[2:]) / 2)[None]
             marks.add(middle, np.array([side + 4 * px]), np.array([5 * px]), np.array(["square"]), _WHITE[None])
             marks.add(middle, np.array([side]), np.array([2.5 * px]), np.array(["square"]), _BLACK[None])
         if close_up:
             told, tag = ~rejected, np.full((~rejected).sum(), _TAG * px)
-            corners = boxes[told, :2] + (_TAG / 2 - 1) * px
+            corners = boxes[told, :2] + (_TAG / 2 - 1) * px / shape
             marks.add(corners, tag, 0 * tag, np.full(len(tag), "square"), colors[told], self._letters[labels[told]])
         marks.give_to(self.points)
 

@@ -36,14 +36,19 @@ class View:
 
     @property
     def zoom(self) -> float:
-        """Canvas px per level-0 px."""
+        """Canvas px per level-0 px, from left to right."""
         return float(self.camera.zoom * self.layer.scale[-1])
+
+    @property
+    def aspect(self) -> float:
+        """How many times as high as wide a level-0 px is: not all scanners move as far a line as their pixels are."""
+        return float(self.layer.scale[-2] / self.layer.scale[-1])
 
     def rectangle(self) -> Rectangle:
         """Return (x1, y1, x2, y2), level-0 px, of what the canvas shows; it may reach beyond the slide."""
         height, width = self.viewer.canvas.size
         x, y = self.to_slide(self.camera.center)
-        half_w, half_h = width / self.zoom / 2, height / self.zoom / 2
+        half_w, half_h = width / self.zoom / 2, height / (self.zoom * self.aspect) / 2
         return x - half_w, y - half_h, x + half_w, y + half_h
 
     def to_slide(self, world: Any) -> tuple[float, float]:
@@ -60,12 +65,12 @@ class View:
     def from_canvas(self, position: Any) -> tuple[float, float]:
         """Turn a position on the canvas, (x, y) in canvas px, into level-0 (x, y)."""
         x1, y1, _, _ = self.rectangle()
-        return x1 + float(position[0]) / self.zoom, y1 + float(position[1]) / self.zoom
+        return x1 + float(position[0]) / self.zoom, y1 + float(position[1]) / (self.zoom * self.aspect)
 
     def to_canvas(self, x: float, y: float) -> tuple[float, float]:
         """Turn level-0 (x, y) into canvas px (x, y)."""
         x1, y1, _, _ = self.rectangle()
-        return (x - x1) * self.zoom, (y - y1) * self.zoom
+        return (x - x1) * self.zoom, (y - y1) * self.zoom * self.aspect
 
     def shows(self, box: Any) -> bool:
         """Say whether all of `box` (x1, y1, x2, y2) is on the canvas."""
@@ -75,6 +80,6 @@ class View:
     def go_to(self, box: Any, smallest: float = 0.0) -> None:
         """Centre the canvas on `box`; zoom in where the box would be smaller than `smallest` canvas px."""
         self.camera.center = self.to_world((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        side = max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
+        side = max(float(box[2] - box[0]), float(box[3] - box[1]) * self.aspect, 1.0)
         if side * self.zoom < smallest:
             self.camera.zoom = 1.5 * smallest / side / float(self.layer.scale[-1])
