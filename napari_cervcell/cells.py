@@ -76,9 +76,10 @@ class Cells:
             np.concatenate([p.class_scores for p in parts]),
         )
 
-    def moved(self, dx: float, dy: float, scale: float = 1.0) -> Cells:
-        """Return a copy with every box multiplied by `scale` and then shifted by (dx, dy)."""
-        boxes = self.boxes * np.float32(scale) + np.array([dx, dy, dx, dy], np.float32)
+    def moved(self, dx: float, dy: float, scale: float | tuple[float, float] = 1.0) -> Cells:
+        """Return a copy with every box multiplied by `scale`, one or one each for x and y, then shifted by (dx, dy)."""
+        x, y = scale if isinstance(scale, tuple) else (scale, scale)
+        boxes = self.boxes * np.array([x, y, x, y], np.float32) + np.array([dx, dy, dx, dy], np.float32)
         return Cells(boxes, self.labels, self.scores, self.class_scores)
 
     def to_bytes(self) -> bytes:

@@ -18,7 +18,7 @@ from ..cells import Cells, iou_with
 from ..errors import CervcellError
 from ..models import OVERLAP, Model, decode, predict, to_input
 from ..slides import Foreground, Slide, SlideError
-from .tiles import CORE, HALO, Rectangle, Tile, TileGrid, plan
+from .tiles import HALO, Rectangle, Tile, TileGrid, plan
 
 __all__ = ["LOWEST_SCORE", "DetectionError", "Progress", "Scan", "pick_device"]
 
@@ -107,13 +107,13 @@ class Scan:
         case: Case | None = None,
         threads: int | None = None,
     ) -> None:
-        if slide.mpp is None:
+        if slide.mpp_xy is None:
             raise DetectionError(
                 f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it."
             )
         self.slide, self.model, self.case = slide, model, case
         self.device = pick_device(device)
-        self.grid = TileGrid.of(slide.width, slide.height, slide.mpp, model.mpp)
+        self.grid = TileGrid.of(slide.width, slide.height, slide.mpp_xy, model.mpp)
         tiles = plan(self.grid, view=view, region=region, wanted=foreground.covers if foreground else None)
         earlier = case.scanned(model.id) if case else set()
         self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
@@ -165,10 +165,11 @@ class Scan:
             yield Progress(cells, tile, done, self.total, found, seconds, rate, left, pixels is not None, unreadable)
 
     def _read(self, tile: Tile) -> NDArray[np.uint8] | None:
-        rim = HALO * self.grid.downsample
-        side = tile.size + 2 * rim
+        grid = self.grid
+        step_x, step_y = grid.steps
+        left, top = tile.x - HALO * step_x, tile.y - HALO * step_y
         try:
-            return self.slide.read_scaled(tile.x - rim, tile.y - rim, side, side, self.grid.downsample)
+            return self.slide.read_grid(left, top, grid.columns + 2 * HALO, grid.rows + 2 * HALO, step_x, step_y)
         except SlideError:
             return None
 
@@ -202,8 +203,9 @@ class Scan:
     def _merged(self, tile: Tile, cells: Cells) -> Cells:
         """Return the tile's own new cells in level-0 px: each cell on a border is reported by one tile only."""
         x, y = cells.centres.T
-        near = (x >= -_MARGIN) & (x < CORE + _MARGIN) & (y >= -_MARGIN) & (y < CORE + _MARGIN)
-        own = cells[near].moved(tile.x, tile.y, self.grid.downsample)
+        columns, rows = self.grid.columns, self.grid.rows
+        near = (x >= -_MARGIN) & (x < columns + _MARGIN) & (y >= -_MARGIN) & (y < rows + _MARGIN)
+        own = cells[near].moved(tile.x, tile.y, self.grid.steps)
         x, y = own.centres.T
         own = own[(x >= 0) & (x < self.slide.width) & (y >= 0) & (y < self.slide.height)]
         size = tile.size

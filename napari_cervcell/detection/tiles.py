@@ -13,6 +13,7 @@ CORE = 512
 """Side of the part of a tile for which it answers, px of the network's input."""
 HALO = 64
 """Context around it that the network also sees, px of the network's input."""
+_STRIDE = 32  # the network takes only multiples of this
 
 Rectangle = tuple[float, float, float, float]
 
@@ -40,20 +41,27 @@ class TileGrid:
         Of the slide, level-0 px.
     size : int
         Side of a tile, level-0 px.
+    columns, rows : int
+        Size of a tile as the network sees it: `CORE`, or near it where pixels of the slide are not square.
     """
 
     width: int
     height: int
     size: int
+    columns: int = CORE
+    rows: int = CORE
 
     @classmethod
-    def of(cls, width: int, height: int, slide_mpp: float, model_mpp: float) -> TileGrid:
-        return cls(width, height, max(1, round(CORE * model_mpp / slide_mpp)))
+    def of(cls, width: int, height: int, slide_mpp: tuple[float, float], model_mpp: float) -> TileGrid:
+        """Return the grid of a slide of some level-0 px of `slide_mpp` µm in x and y."""
+        mean = sum(slide_mpp) / 2
+        columns, rows = (_STRIDE * max(1, round(CORE * mpp / mean / _STRIDE)) for mpp in slide_mpp)
+        return cls(width, height, max(1, round(CORE * model_mpp / mean)), columns, rows)
 
     @property
-    def downsample(self) -> float:
-        """Level-0 px per px of the network's input."""
-        return self.size / CORE
+    def steps(self) -> tuple[float, float]:
+        """Level-0 px per px of the network's input, in x and y."""
+        return self.size / self.columns, self.size / self.rows
 
     def within(self, box: Rectangle) -> list[Tile]:
         """Return the tiles that the rectangle (x1, y1, x2, y2) touches, row by row; none where it misses the slide."""

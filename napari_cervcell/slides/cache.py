@@ -75,6 +75,11 @@ class TileCache:
             self.nbytes += tile.nbytes
             self._shrink()
 
+    def discard(self, place: Place) -> None:
+        """Forget one tile, if it is there."""
+        with self._lock:
+            self._remove(place)
+
     def drop(self, owner: int) -> None:
         """Forget all tiles of an owner."""
         with self._lock:

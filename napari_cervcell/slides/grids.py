@@ -15,10 +15,11 @@ from .levels import scale_of
 if TYPE_CHECKING:
     from .slide import Slide
 
-__all__ = ["Grid", "grids_of"]
+__all__ = ["Box", "Grid", "common", "grids_of", "paste"]
 
 RGB = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels of a grid"""
 
 _COARSEST = 1024  # px: viewers hold the coarsest size in memory and draw the thumbnail from it
 _FAR = 2.8  # a next stored size that is smaller by more than this gets one half between
@@ -61,6 +62,10 @@ class Grid:
     def is_off(self) -> bool:
         """Whether its last pixels lie too far from where a viewer draws them."""
         return max(abs(self.extent[0] - self.columns), abs(self.extent[1] - self.rows)) > _OFF
+
+    def chain(self) -> list[Grid]:
+        """Return the grid and all that it is made from."""
+        return [self] if self.finer is None else [self, *self.finer.chain()]
 
     def box(self, column: int, row: int) -> Box:
         """Return left, top, right, bottom of a tile in pixels of the grid."""
@@ -137,6 +142,21 @@ def grids_of(slide: Slide) -> list[Grid]:
         grids.append(_half(grids[-1], count))
         count += 1
     return grids
+
+
+def common(a: Box, b: Box) -> Box:
+    """Return what two boxes have in common, of no width or height where that is nothing."""
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    return left, top, max(left, min(a[2], b[2])), max(top, min(a[3], b[3]))
+
+
+def paste(target: RGB, target_box: Box, tile: RGB, box: Box) -> None:
+    """Copy what a tile and a target have in common; both boxes are in pixels of the same grid."""
+    left, top, right, bottom = common(target_box, box)
+    x, y = target_box[:2]
+    target[top - y : bottom - y, left - x : right - x] = tile[
+        top - box[1] : bottom - box[1], left - box[0] : right - box[0]
+    ]
 
 
 def _size(grid: Grid) -> int:

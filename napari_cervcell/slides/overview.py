@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,17 +24,23 @@ class Overview:
     ----------
     pixels : uint8 (rows, columns, 3)
         Background colour until something is known. Always the same array.
+    tiles : frozenset of (column, row)
+        Those of the grid.
     lacks : set of (column, row)
-        Tiles of the grid that are still to come.
+        Tiles that are still to come.
     complete : threading.Event
+    completions : int
+        How often it has become complete.
     """
 
     def __init__(self, grid: Grid, background: tuple[int, int, int]) -> None:
         self.grid = grid
         self.pixels: RGB = np.empty((grid.rows, grid.columns, 3), np.uint8)
         self.pixels[:] = background
-        self.lacks = set(grid.tiles_in((0, 0, grid.columns, grid.rows)))
+        self.tiles = frozenset(grid.tiles_in((0, 0, grid.columns, grid.rows)))
+        self.lacks = set(self.tiles)
         self.complete = threading.Event()
+        self.completions = 0
 
     def part(self, box: Box) -> RGB:
         """Return a view of a box (left, top, right, bottom); of all, the array itself."""
@@ -43,6 +50,11 @@ class Overview:
             if right - left == self.grid.columns and bottom - top == self.grid.rows
             else self.pixels[top:bottom, left:right]
         )
+
+    def reopen(self, tiles: Iterable[tuple[int, int]]) -> None:
+        """Let tiles come once more: what was taken in could not be read."""
+        self.complete.clear()
+        self.lacks.update(tiles)
 
     def add(self, grid: Grid, column: int, row: int, tile: RGB) -> bool:
         """Take in a tile of any grid, where something is lacking; return whether it shows.
@@ -58,6 +70,7 @@ class Overview:
             self.pixels[top:bottom, left:right] = tile
             self.lacks.discard((column, row))
             if not self.lacks:
+                self.completions += 1
                 self.complete.set()
             return True
         x, y = mine.columns / grid.columns, mine.rows / grid.rows

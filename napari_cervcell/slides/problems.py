@@ -92,7 +92,7 @@ def _cut_short(path: Path) -> str:
     size = path.stat().st_size
     try:
         with tifffile.TiffFile(path) as tiff:
-            pages = list(tiff.pages)
+            pages = [*tiff.pages, *(tiff.pages.first.pages or ())]  # of an OME-TIFF, the levels are below the first
             end = max(
                 (o + n for p in pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)),
                 default=0,

@@ -14,11 +14,14 @@ Place = TypeVar("Place", bound=Hashable)
 
 _THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
 
-_PATIENCE = 1.0  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
+_PATIENCE = 0.2  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
+_IDLE = 20.0  # seconds without work after which a thread ends: not every window says when it closes
 
 
 class Readers(Generic[Place]):
     """A few threads and one list of wishes, which each new request replaces.
+
+    The threads are daemons: one that is held up by a dead drive ends when the drive answers, or with the process.
 
     Parameters
     ----------
@@ -43,12 +46,15 @@ class Readers(Generic[Place]):
         with self._change:
             self._wishes = dict.fromkeys(p for p in reversed(list(places)) if p not in self._busy)
             self._blocked.clear()
-            if self._wishes and not self._threads:
+            if self._wishes:
                 self._start()
             self._change.notify_all()
 
     def stop(self) -> None:
-        """End the threads, each after the tile that it is reading. A later request starts new ones."""
+        """End the threads, each after the tile that it is reading. A later request starts new ones.
+
+        Waits a moment for them, not for a slow drive.
+        """
         with self._change:
             self._wishes.clear()
             self._blocked.clear()
@@ -59,14 +65,17 @@ class Readers(Generic[Place]):
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
 
+    @property
+    def are_working(self) -> bool:
+        """Whether there are threads; those that `stop` has told to end do not count."""
+        return bool(self._threads)
+
     def _start(self) -> None:
-        self._stopping = threading.Event()
-        arguments = (self._stopping,)
-        self._threads = [
-            threading.Thread(target=self._run, args=arguments, name="cervcell-reader", daemon=True)
-            for _ in range(_THREADS)
-        ]
-        for thread in self._threads:
+        if not self._threads:
+            self._stopping = threading.Event()
+        while len(self._threads) < _THREADS:
+            thread = threading.Thread(target=self._run, args=(self._stopping,), name="cervcell-reader", daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def _run(self, stopping: threading.Event) -> None:
@@ -85,7 +94,9 @@ class Readers(Generic[Place]):
         with self._change:
             while not stopping.is_set():
                 if not self._wishes:
-                    self._change.wait()
+                    if not self._change.wait(_IDLE) and not self._wishes and not stopping.is_set():
+                        self._threads.remove(threading.current_thread())
+                        return None
                     continue
                 place, _ = self._wishes.popitem()
                 lacking = self._needs(place)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from .cache import TILES, Place, TileCache
-from .grids import Box, Grid, grids_of
+from .faults import Faults, Hatched, hatched
+from .grids import Box, Grid, common, grids_of, paste
 from .overview import Overview
 from .problems import SlideError
 from .readers import Readers
@@ -39,13 +41,16 @@ class _Shown:
     box: Box
     pixels: RGB
     lacks: set[tuple[int, int]]
+    hatched: set[tuple[int, int]] = field(default_factory=set)  # may be read at any time, for others that need them
 
 
 class Stream:
     """The pixels of one slide, on their way to a viewer.
 
     While somebody listens to `landed`, nothing here waits for the file: what is lacking is filled from the nearest
-    coarser tiles that are there, and read in other threads. While nobody does, asking waits, and gets every pixel.
+    coarser tiles that are there, and read in other threads. Tiles that cannot be read are hatched, and tried again when
+    they are asked for some seconds later: a drive may be back by then. While nobody listens, asking waits, and gets
+    every pixel or a SlideError.
 
     Parameters
     ----------
@@ -64,7 +69,8 @@ class Stream:
     landed = Signal()
     """Tiles that are looked at have come: ask for the pixels again. Emitted in the reading threads."""
     failed = Signal(str)
-    """A place cannot be read, in words; told once, however many places there are. Emitted in the reading threads."""
+    """A place cannot be read, in words. Emitted in the reading threads, once, however many places there are: again only
+    for a file that goes away later, and after a place could be read that could not be before."""
 
     def __init__(self, slide: Slide, cache: TileCache = TILES) -> None:
         self.slide = slide
@@ -72,13 +78,16 @@ class Stream:
         self.levels = [StreamLevel(self, number) for number in range(len(self.grids))]
         self._cache = cache
         self._owner = next(_owners)
-        self._all = {grid.index: grid for shown in self.grids for grid in _chain(shown)}
+        self._all = {grid.index: grid for shown in self.grids for grid in shown.chain()}
         self._pinned = {g.index for g in self._all.values() if 3 * g.rows * g.columns * _PINNED_SHARE <= cache.capacity}
         self.overview = Overview(self.grids[-1], slide.background)
-        self._overview_is_near = len(_chain(self.grids[-1])) <= _NEAR + 1
+        self._overview_is_near = len(self.grids[-1].chain()) <= _NEAR + 1
         self._shown: _Shown | None = None
         self._awaited: set[Place] = set()
-        self._told = False
+        self._faults = Faults()
+        self._has_failed = False
+        self._anew: set[Place] = set()  # to be made, from what must be tried again itself
+        self._told: set[bool] = set()  # whether it was there, of the file, each time that it could not be read
         self._readers = Readers(self._needs, self._make)
         weakref.finalize(self, cache.drop, self._owner)
 
@@ -101,6 +110,10 @@ class Stream:
         self._readers.stop()
         self._awaited = set()
         self._shown = None
+        self._faults = Faults()
+        self._has_failed = False
+        self._anew.clear()
+        self._told.clear()
         self._cache.drop(self._owner)
 
     # ---------------------------------------------------------------------------------------------- asking
@@ -112,16 +125,44 @@ class Stream:
         in which what lands appears by itself.
         """
         if not len(self.landed):
-            return self._region(self.grids[number], box)
+            grid = self.grids[number]
+            return _region(grid, box, lambda key: self._tile(grid, *key, strict=True))
+        shown = self._shown
+        if shown is not None and (shown.number, shown.box) != (number, box):
+            shown = None
+        if shown is not None:
+            self._fill(shown)
+        if self._has_failed:
+            self._reopen(number, box, shown)
         if number == len(self.grids) - 1:
             return self.overview.part(box)
-        shown = self._shown
-        if shown is None or (shown.number, shown.box) != (number, box):
+        if shown is None:
             return self._look_at(number, box)
-        self._fill(shown)
         if any(self._place(number, *key) not in self._awaited for key in shown.lacks):
             self._await(shown)  # given up for others before they were seen
         return shown.pixels
+
+    def _reopen(self, number: int, box: Box, shown: _Shown | None) -> None:
+        """Give up what is looked at and failed some time ago, so that it is read again; the overview always is."""
+        last = len(self.grids) - 1
+        if number < last:
+            due = self._give_up(number, self.grids[number].tiles_in(box))
+            if shown is not None:
+                shown.lacks.update(due)
+        if due := self._give_up(last, self.overview.tiles):
+            self.overview.reopen(due)
+            if self._shown is None:
+                self._request([])
+            else:
+                self._await(self._shown)
+
+    def _give_up(self, number: int, keys: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        places = {key: self._place(number, *key) for key in keys}
+        due = [key for key, place in places.items() if self._is_bad(place) and self._faults.is_due(place)]
+        for key in due:
+            self._anew.add(places[key])
+            self._cache.discard(places[key])
+        return due
 
     def _look_at(self, number: int, box: Box) -> RGB:
         grid = self.grids[number]
@@ -133,17 +174,20 @@ class Stream:
         self._awaited = {self._place(number, *key) for key in shown.lacks}
         self._fill(shown)
         for key in shown.lacks:
-            part = _common(grid.box(*key), box)
+            part = common(grid.box(*key), box)
             pixels[part[1] - top : part[3] - top, part[0] - left : part[2] - left] = self._coarser(number, part)
         self._await(shown, before)
         return pixels
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]
-        for key in list(shown.lacks):
+        for key in shown.lacks | shown.hatched:
             if (tile := self._cache.get(self._place(shown.number, *key))) is not None:
-                _paste(shown.pixels, shown.box, tile, grid.box(*key))
+                paste(shown.pixels, shown.box, tile, grid.box(*key))
                 shown.lacks.discard(key)
+                shown.hatched.discard(key)
+                if isinstance(tile, Hatched):
+                    shown.hatched.add(key)
 
     def _await(self, shown: _Shown, before: _Shown | None = None) -> None:
         """Have what is lacking read, from the middle outwards, then what a pan like the last one will show."""
@@ -174,10 +218,12 @@ class Stream:
             around = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
             if other is self.grids[-1]:
                 source = self.overview.part(around)
-            elif all(Place(self._owner, other.index, *key) in self._cache for key in other.tiles_in(around)):
-                source = self._region(other, around)
             else:
-                continue
+                tiles = {key: self._cache.get(Place(self._owner, other.index, *key)) for key in other.tiles_in(around)}
+                there = {key: tile for key, tile in tiles.items() if tile is not None}
+                if len(there) < len(tiles):
+                    continue
+                source = _region(other, around, there.__getitem__)
             # columns first, of the few rows that there are; whole rows are then quick to repeat
             return source.take(columns - around[0], axis=1).take(rows - around[1], axis=0)
         raise AssertionError("the last level, of which all is there, is never filled from another")
@@ -187,13 +233,24 @@ class Stream:
     def _place(self, number: int, column: int, row: int) -> Place:
         return Place(self._owner, self.grids[number].index, column, row)
 
-    def _needs(self, place: Place) -> list[Place]:
-        grid = self._all[place.grid]
+    def _sources(self, grid: Grid, column: int, row: int) -> list[Place]:
+        """Return the places of the tiles from which a tile is made; empty for one that is read."""
         if grid.finer is None:
             return []
-        around = grid.finer.tiles_in(grid.source_box(place.column, place.row))
-        places = [Place(self._owner, grid.finer.index, *key) for key in around]
-        return [needed for needed in places if needed not in self._cache]
+        around = grid.finer.tiles_in(grid.source_box(column, row))
+        return [Place(self._owner, grid.finer.index, *key) for key in around]
+
+    def _is_bad(self, place: Place) -> bool:
+        return isinstance(self._cache.get(place), Hatched)
+
+    def _needs(self, place: Place) -> list[Place]:
+        sources = self._sources(self._all[place.grid], place.column, place.row)
+        if place in self._anew:
+            self._anew.discard(place)
+            for source in filter(self._is_bad, sources):
+                self._anew.add(source)
+                self._cache.discard(source)
+        return [source for source in sources if source not in self._cache]
 
     def _make(self, place: Place) -> None:
         grid = self._all[place.grid]
@@ -203,63 +260,60 @@ class Stream:
         if self.overview.add(grid, place.column, place.row, tile) or seen:
             self.landed.emit()
 
-    def _tile(self, grid: Grid, column: int, row: int) -> RGB:
-        """Return a tile from the cache, else read or make it now."""
+    def _tile(self, grid: Grid, column: int, row: int, strict: bool = False) -> RGB:
+        """Return a tile from the cache, else read or make it now; one that cannot be had is hatched, or raises."""
         place = Place(self._owner, grid.index, column, row)
         tile = self._cache.get(place)
-        if tile is None:
-            if grid.finer is None:
-                tile = self._read(grid, column, row)
-            else:
-                tile = grid.make(column, row, self._region(grid.finer, grid.source_box(column, row)))
-            self._cache.put(place, tile, pinned=grid.index in self._pinned)
+        if tile is not None and not (strict and isinstance(tile, Hatched)):
+            return tile
+        try:
+            tile = self._get(grid, column, row, strict)
+        except Exception as error:  # whatever is wrong with one tile, the others are wanted
+            if strict:
+                raise
+            self._tell(error)
+            left, top, right, bottom = grid.box(column, row)
+            tile = hatched(right - left, bottom - top)
+        if isinstance(tile, Hatched):
+            self._has_failed = True
+            self._faults.add(place)
+        elif self._faults.mend(place):
+            self._told.clear()
+        self._cache.put(place, tile, pinned=grid.index in self._pinned)
         return tile
 
-    def _read(self, grid: Grid, column: int, row: int) -> RGB:
-        assert grid.stored is not None
-        try:
+    def _get(self, grid: Grid, column: int, row: int, strict: bool) -> RGB:
+        if grid.finer is None:
+            assert grid.stored is not None
             return self.slide.tile(grid.stored, column, row)
-        except Exception as error:  # whatever is wrong with one tile, the others are wanted
-            if not self._told:
-                self._told = True
-                words = str(error) if isinstance(error, SlideError) else f"{self.slide.path} cannot be read: {error}."
-                self.failed.emit(f"{words} Places that cannot be read are hatched.")
-            left, top, right, bottom = grid.box(column, row)
-            return _hatched(right - left, bottom - top)
+        finer, box = grid.finer, grid.source_box(column, row)
+        bad = False
 
-    def _region(self, grid: Grid, box: Box) -> RGB:
-        """Return all pixels of a box, waiting for them; beyond the grid its edge is repeated."""
-        left, top, right, bottom = box
-        inside = _common(box, (0, 0, grid.columns, grid.rows))
-        pixels = np.empty((inside[3] - inside[1], inside[2] - inside[0], 3), np.uint8)
-        for key in grid.tiles_in(inside):
-            _paste(pixels, inside, self._tile(grid, *key), grid.box(*key))
-        if inside == box:
-            return pixels
-        beyond = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
-        return np.pad(pixels, beyond, mode="edge")
+        def source(key: tuple[int, int]) -> RGB:
+            nonlocal bad
+            tile = self._tile(finer, *key, strict)
+            bad |= isinstance(tile, Hatched)
+            return tile
 
+        made = grid.make(column, row, _region(finer, box, source))
+        return made.view(Hatched) if bad else made
 
-def _chain(grid: Grid) -> list[Grid]:
-    """Return a grid and all that it is made from."""
-    return [grid] if grid.finer is None else [grid, *_chain(grid.finer)]
+    def _tell(self, error: Exception) -> None:
+        is_there = os.path.exists(self.slide.path)  # not Path.exists, which raises where a drive has gone
+        if self._readers.are_working and is_there not in self._told:
+            self._told.add(is_there)
+            words = str(error) if isinstance(error, SlideError) else f"{self.slide.path} cannot be read: {error}."
+            self.failed.emit(f"{words} Places that cannot be read are hatched, and tried again when you come back.")
 
 
-def _common(a: Box, b: Box) -> Box:
-    left, top = max(a[0], b[0]), max(a[1], b[1])
-    return left, top, max(left, min(a[2], b[2])), max(top, min(a[3], b[3]))
-
-
-def _paste(target: RGB, target_box: Box, tile: RGB, box: Box) -> None:
-    """Copy what a tile and a target have in common; both boxes are in pixels of the same grid."""
-    left, top, right, bottom = _common(target_box, box)
-    x, y = target_box[:2]
-    target[top - y : bottom - y, left - x : right - x] = tile[
-        top - box[1] : bottom - box[1], left - box[0] : right - box[0]
-    ]
-
-
-def _hatched(width: int, height: int) -> RGB:
-    """Return a grey tile with slanting lines, which nobody takes for part of a slide."""
-    slant = (np.arange(height)[:, None] + np.arange(width)) % 32 < 4
-    return np.repeat(np.where(slant, np.uint8(90), np.uint8(150))[..., None], 3, axis=2)
+def _region(grid: Grid, box: Box, tile_at: Callable[[tuple[int, int]], RGB]) -> RGB:
+    """Return the pixels of a box from the tiles of a grid; beyond it its edge is repeated."""
+    left, top, right, bottom = box
+    inside = common(box, (0, 0, grid.columns, grid.rows))
+    pixels = np.empty((inside[3] - inside[1], inside[2] - inside[0], 3), np.uint8)
+    for key in grid.tiles_in(inside):
+        paste(pixels, inside, tile_at(key), grid.box(*key))
+    if inside == box:
+        return pixels
+    beyond = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
+    return np.pad(pixels, beyond, mode="edge")

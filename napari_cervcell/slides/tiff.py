@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 
 from .codecs import Decoder, decoder_of
-from .problems import SlideError, check_file, unreadable
+from .problems import SlideError, check_file, damaged, unreadable
 from .source import RGB
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class _File:
 def _index(handle: Handle) -> list[_Tiles] | None:
     """Return where the tiles of each level are, or None if they are not laid out as OpenSlide sees them.
 
-    An OME-TIFF keeps its coarser levels below its first page, where OpenSlide does not look.
+    An OME-TIFF, among others, keeps its coarser levels below its first page, where OpenSlide does not look.
     """
     properties = handle.properties
     if "openslide.region[1].x" in properties:  # several areas, each with tiles of its own
@@ -215,7 +215,9 @@ def _index(handle: Handle) -> list[_Tiles] | None:
             if len(fitting) != 1 or (fitting[0].tilewidth, fitting[0].tilelength) != tile:
                 return None
             levels.append(_tiles_of(fitting[0]))
-        if tiff.is_ome and len(levels) == 1:
+        if any(offset >= tiff.filehandle.size for offset in first.subifds or ()):
+            raise damaged(handle.path, "its smaller levels are missing")
+        if first.subifds and len(levels) == 1:
             levels += [_tiles_of(page) for page in first.pages or ()]
     found = [level for level in levels if level is not None]
     shrinking = all(b.size[0] < a.size[0] and b.size[1] < a.size[1] for a, b in itertools.pairwise(found))

@@ -190,7 +190,7 @@ class Gallery(QAbstractScrollArea):
     def _crop(self, row: int, px: int | None = None) -> Crop:
         x, y = self._desk.session.index.points[row].tolist()
         px = px or round(self.side * self.devicePixelRatioF())
-        return Crop(x, y, self.field / self._desk.slide.mpp, px)
+        return Crop(x, y, self.field, px)
 
     # --------------------------------------------------------------------------------------------------- painting
 

@@ -30,7 +30,7 @@ class Painter(QObject):
         super().__init__()
         self._layer: weakref.ref[Image] | None = None
         self._overview = stream.overview
-        self._thumbnail_is_due = not stream.overview.complete.is_set()
+        self._pictured = stream.overview.completions  # what napari's thumbnail shows
         self._told = False
         self._drawing = 0.0  # when the drawing under way began, 0 while none is
         self._timer = QTimer(self, singleShot=True)
@@ -73,8 +73,8 @@ class Painter(QObject):
         if layer is None:
             return
         self._drawing = time.monotonic()
-        thumbnail = self._thumbnail_is_due and self._overview.complete.is_set()
-        self._thumbnail_is_due &= not thumbnail
+        thumbnail = self._pictured != self._overview.completions
+        self._pictured = self._overview.completions
         layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)
         QTimer.singleShot(0, self._drawn)  # comes after the canvas has been painted
 

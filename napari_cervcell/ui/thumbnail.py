@@ -49,14 +49,14 @@ class Thumbnail(QWidget):
             return
         self._wanted += 1
         number = self._wanted
-        side = FIELD / slide.mpp
-        scale = _SIDE / side
-        self._box = (float(box[2] - box[0]) * scale, float(box[3] - box[1]) * scale)
+        width, height = (FIELD / mpp for mpp in slide.mpp_xy)
+        self._box = (float(box[2] - box[0]) * _SIDE / width, float(box[3] - box[1]) * _SIDE / height)
         self._shown_at = (slide, x, y)
 
         def read() -> tuple[int, np.ndarray] | None:
             try:
-                return number, slide.read_scaled(x - side / 2, y - side / 2, side, side, side / _SIDE)
+                place, steps = (x - width / 2, y - height / 2), (width / _SIDE, height / _SIDE)
+                return number, slide.read_grid(*place, _SIDE, _SIDE, *steps)
             except CervcellError:
                 return None  # the canvas tells of a damaged place; the thumbnail stays empty
 

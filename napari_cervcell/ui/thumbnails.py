@@ -22,11 +22,11 @@ _KEPT = 64 << 20  # bytes
 
 
 class Crop(NamedTuple):
-    """A square piece of a slide: its middle and side in level-0 px, and the side of its picture in px."""
+    """A square piece of a slide: its middle in level-0 px, its side in µm, and the side of its picture in px."""
 
     x: float
     y: float
-    side: float
+    field: float
     px: int
 
 
@@ -66,10 +66,10 @@ class Thumbnails(QObject):
         self._readers.stop()
 
     def _read(self, crop: Crop) -> None:
-        half = crop.side / 2
+        step_x, step_y = (crop.field / mpp / crop.px for mpp in self._slide.mpp_xy)
+        left, top = crop.x - step_x * crop.px / 2, crop.y - step_y * crop.px / 2
         try:
-            rgb = self._slide.read_scaled(crop.x - half, crop.y - half, crop.side, crop.side, crop.side / crop.px)
-            image = as_image(rgb)
+            image = as_image(self._slide.read_grid(left, top, crop.px, crop.px, step_x, step_y))
         except CervcellError:
             image = None  # the canvas tells of a damaged place; the picture stays empty
         self._images[crop] = image

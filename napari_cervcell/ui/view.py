@@ -53,7 +53,7 @@ class View:
 
     @property
     def _zoom_y(self) -> float:
-        # pixels need not be square
+        # not all scanners move as far from line to line as their pixels are wide
         return float(self.camera.zoom * self.layer.scale[-2])
 
     @property

@@ -22,7 +22,7 @@ Region = tuple[float, float, float, float]
 @pytest.fixture(scope="module")
 def region(sample: Slide, shipped_model: Model) -> Region:
     """A part of four tiles around a corner of the grid: every kind of border lies between them."""
-    size = TileGrid.of(sample.width, sample.height, sample.mpp or 0, shipped_model.mpp).size
+    size = TileGrid.of(sample.width, sample.height, sample.mpp_xy, shipped_model.mpp).size
     return (1.9 * size, 1.9 * size, 2.1 * size, 2.1 * size)
 
 
@@ -136,3 +136,27 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(DetectionError, match="no 'abacus' device"):
         pick_device("abacus")
     assert pick_device("cpu") == "cpu"
+
+
+def test_cells_are_found_where_pixels_are_not_square(
+    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path
+) -> None:
+    """The same cells, scanned with lines twice as far apart as the pixels of one."""
+    left, side = 1350, 1366  # amid what was scanned, and as large as four tiles of the other slide
+    flat = sample.read_grid(left, left, side, side // 2, 1, 2)
+    path = tmp_path / "flat.tiff"
+    scale = {"resolution": (40_000, 20_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, flat, tile=(256, 256), photometric="rgb", metadata=None, **scale)
+    with open_slide(path) as slide:
+        assert slide.mpp_xy == pytest.approx((0.25, 0.5))
+        found = Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()])
+    back = found.moved(left, left, (1, 2))
+    index = GridIndex(back[back.scores > 0.3].centres)
+    whole = Cells.concatenate([s.cells for s in steps])
+    certain = whole[(whole.scores > 0.6) & ((whole.centres > left + 64) & (whole.centres < left + side - 64)).all(1)]
+    assert len(certain) > 5
+    near = [index.nearest(x, y, 16) for x, y in certain.centres]
+    assert np.mean([i is not None for i in near]) > 0.85
+    sizes = back[back.scores > 0.3].boxes
+    shapes = np.array([sizes[i, 2:] - sizes[i, :2] for i in near if i is not None])
+    assert np.median(shapes[:, 1] / shapes[:, 0]) == pytest.approx(1, abs=0.15)  # of a nucleus: it is round

@@ -46,5 +46,13 @@ def test_nothing_outside_the_region_is_scanned() -> None:
 
 
 def test_the_size_of_a_tile_follows_the_resolutions() -> None:
-    assert TileGrid.of(1000, 1000, 0.25, 0.5).size == 1024
-    assert TileGrid.of(1000, 1000, 0.5, 0.5).size == 512
+    assert TileGrid.of(1000, 1000, (0.25, 0.25), 0.5).size == 1024
+    assert TileGrid.of(1000, 1000, (0.5, 0.5), 0.5) == TileGrid(1000, 1000, 512)
+
+
+@given(st.floats(0.1, 2), st.floats(0.4, 2.5))
+def test_the_network_sees_round_cells_round(mpp: float, aspect: float) -> None:
+    grid = TileGrid.of(9000, 9000, (mpp, mpp * aspect), 0.5)
+    assert grid.columns % 32 == grid.rows % 32 == 0
+    for step, size in zip(grid.steps, (mpp, mpp * aspect), strict=True):
+        assert 0.9 < step * size / 0.5 < 1.1

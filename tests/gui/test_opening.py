@@ -132,3 +132,36 @@ print("well")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert done.stdout.strip().endswith("well"), done.stderr[-2000:]
     assert done.returncode == 0
+
+
+def test_pixels_that_are_not_square_are_drawn_as_they_lie(sit_down, tmp_path: Path) -> None:
+    """0.25 µm from left to right, 0.5 from top to bottom: what is round on the glass is round on the canvas."""
+    pixels = np.full((1200, 2400, 3), 240, np.uint8)
+    rows, columns = np.mgrid[:1200, :2400] + 0.5
+    spots = [(600, 300), (1500, 450), (900, 800), (1700, 900)]
+    for x, y in spots:
+        pixels[((columns - x) * 0.25) ** 2 + ((rows - y) * 0.5) ** 2 < 10**2] = 0
+    path = tmp_path / "flat.tiff"
+    scale = {"resolution": (40_000, 20_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", metadata=None, **scale)
+    hands: Hands = sit_down(path)
+    desk, view = hands.widget.desk, hands.widget.desk.view
+    assert desk.layer.scale == pytest.approx([0.5, 0.25])
+    hands.look_at((800, 400, 1500, 800))
+    view.camera.zoom = 1.6  # canvas px a µm
+    hands.wait_sharp()
+    shown = hands.viewer.screenshot(flash=False)[..., :3].max(axis=2) < 80
+    for x, y in spots:
+        left, top = (round(v) - 40 for v in view.to_canvas(x, y))
+        down, right = np.nonzero(shown[top : top + 80, left : left + 80])
+        assert down.mean() + top + 0.5 == pytest.approx(view.to_canvas(x, y)[1], abs=1)
+        assert right.mean() + left + 0.5 == pytest.approx(view.to_canvas(x, y)[0], abs=1)
+        assert np.ptp(down) == pytest.approx(np.ptp(right), abs=2)
+        assert np.ptp(down) == pytest.approx(2 * 10 * 1.6, abs=2)
+        assert view.from_canvas(view.to_canvas(x, y)) == pytest.approx((x, y))
+    x1, y1, x2, y2 = view.rectangle()
+    assert ((x2 - x1) * 0.25, (y2 - y1) * 0.5) == pytest.approx([side / 1.6 for side in hands.viewer.canvas.size[::-1]])
+    hands.point_at(*spots[1])
+    hands.key("a")
+    hands.wait("the cell is there", lambda: len(desk.session.cells) == 1)
+    assert desk.session.cells.centres[0] == pytest.approx(spots[1], abs=2)

@@ -79,7 +79,7 @@ def test_removing_the_slide_ends_its_threads(sit_down, slide_path: Path) -> None
     assert stream_of(layer.data) is not None
     assert any(thread.name == "cervcell-reader" for thread in threading.enumerate())
     hands.viewer.layers.remove(layer)
-    assert not any(thread.name == "cervcell-reader" for thread in threading.enumerate())
+    hands.wait("its threads have ended", lambda: not any(t.name == "cervcell-reader" for t in threading.enumerate()))
 
 
 def test_a_damaged_place_is_told_of_and_the_slide_goes_on(sit_down, slide_path: Path, monkeypatch) -> None:
@@ -104,6 +104,52 @@ def test_a_damaged_place_is_told_of_and_the_slide_goes_on(sit_down, slide_path: 
     hands.wait("the damage is told of", lambda: told, 5)
     assert len(told) == 1
     assert "damaged there" in told[0]
+
+
+def test_a_slide_that_goes_away_is_told_of_once_and_shown_again_when_it_is_back(
+    sit_down, slide_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("napari_cervcell.slides.faults._FIRST", 0.2)
+    told: list[str] = []
+    monkeypatch.setattr("napari_cervcell.ui.painter.show_error", told.append)
+    hands: Hands = sit_down(slide_path)
+    layer = hands.widget.desk.layer
+    hands.wait_sharp()
+    content = slide_path.read_bytes()
+    slide_path.write_bytes(b"")
+    slide_path.unlink()
+    for x in (4000, 7000):  # the window lives, and shows what it can
+        hands.look_at((x, 2000, x + 60, 2060))
+        hands.viewer.scene.camera.zoom = 1 / layer.scale[0]
+        hands.wait_sharp()
+    assert {90, 150} <= set(np.unique(np.asarray(layer._slice.image.raw)))
+    assert len(told) == 1
+    assert "no file" in told[0]
+    slide_path.write_bytes(content)
+
+    def looks_right() -> bool:
+        for x in (4000, 7000):
+            hands.look_at((x, 2000, x + 60, 2060))
+        hands.wait_sharp()
+        shown, truth = drawn(layer)
+        return bool((shown == truth).all())
+
+    hands.wait("the slide is read again", looks_right)
+    assert len(told) == 1
+
+
+def test_closing_the_window_waits_for_no_disk_and_leaves_no_thread(
+    sit_down, slide_path: Path, disk: threading.Event, qtbot
+) -> None:
+    hands: Hands = sit_down(slide_path)
+    hands.wait_sharp()
+    disk.clear()
+    hands.look_at((6000, 2000, 6060, 2060))
+    hands.viewer.scene.camera.zoom = 1 / hands.widget.desk.layer.scale[0]
+    hands.rest(0.2)
+    hands.viewer.close()  # while no read ends: it would wait for ever
+    disk.set()
+    qtbot.waitUntil(lambda: not any(t.name == "cervcell-reader" for t in threading.enumerate()), timeout=30000)
 
 
 def test_cache_size_is_a_setting(sit_down, slide_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -89,6 +90,42 @@ def write_svs(tmp_path: Path) -> WriteSlide:
                     subfiletype=int(i > 0),
                     **settings,
                 )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_zarr(tmp_path: Path) -> WriteSlide:
+    """Return a function that writes levels, uint8 (h, w, 3) each, as OME-Zarr with axes in any order."""
+
+    def write(
+        levels: list[NDArray[Any]],
+        axes: str = "cyx",
+        version: Literal[2, 3] = 3,
+        unit: str | None = "micrometer",
+        name: str = "made.zarr",
+    ) -> Path:
+        path = tmp_path / name
+        group = zarr.open_group(path, mode="w", zarr_format=version)
+        kinds = {"c": "channel", "t": "time"}
+        described: dict[str, Any] = {"axes": [{"name": a, "type": kinds.get(a, "space")} for a in axes], "datasets": []}
+        for axis in described["axes"]:
+            if unit is not None and axis["type"] == "space":
+                axis["unit"] = unit
+        for i, level in enumerate(levels):
+            missing = [a for a in axes if a not in "yxc"]
+            pixels = np.expand_dims(level, tuple(range(len(missing))))
+            order = [[*missing, *"yxc"].index(a) for a in axes]
+            chunks = [64 if a in "yx" else 1 for a in axes]
+            group.create_array(str(i), data=np.ascontiguousarray(pixels.transpose(order)), chunks=chunks)
+            steps = {"y": 0.5 * 2**i, "x": 0.25 * 2**i}
+            transform = {"type": "scale", "scale": [steps.get(a, 1) for a in axes]}
+            described["datasets"].append({"path": str(i), "coordinateTransformations": [transform]})
+        if version == 3:
+            group.attrs["ome"] = {"version": "0.5", "multiscales": [described]}
+        else:
+            group.attrs["multiscales"] = [{"version": "0.4", **described}]
         return path
 
     return write

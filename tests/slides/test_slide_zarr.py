@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,48 +16,10 @@ from napari_cervcell.slides.layers import get_reader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WriteZarr = Callable[..., Path]
-
 
 @pytest.fixture
 def levels(noise: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [noise, noise[::2, ::2], noise[::4, ::4]]
-
-
-@pytest.fixture
-def write_zarr(tmp_path: Path) -> WriteZarr:
-    """Return a function that writes levels, uint8 (h, w, 3) each, as OME-Zarr with axes in any order."""
-
-    def write(
-        levels: list[NDArray[Any]],
-        axes: str = "cyx",
-        version: Literal[2, 3] = 3,
-        unit: str | None = "micrometer",
-        name: str = "made.zarr",
-    ) -> Path:
-        path = tmp_path / name
-        group = zarr.open_group(path, mode="w", zarr_format=version)
-        kinds = {"c": "channel", "t": "time"}
-        described: dict[str, Any] = {"axes": [{"name": a, "type": kinds.get(a, "space")} for a in axes], "datasets": []}
-        for axis in described["axes"]:
-            if unit is not None and axis["type"] == "space":
-                axis["unit"] = unit
-        for i, level in enumerate(levels):
-            missing = [a for a in axes if a not in "yxc"]
-            pixels = np.expand_dims(level, tuple(range(len(missing))))
-            order = [[*missing, *"yxc"].index(a) for a in axes]
-            chunks = [64 if a in "yx" else 1 for a in axes]
-            group.create_array(str(i), data=np.ascontiguousarray(pixels.transpose(order)), chunks=chunks)
-            steps = {"y": 0.5 * 2**i, "x": 0.25 * 2**i}
-            transform = {"type": "scale", "scale": [steps.get(a, 1) for a in axes]}
-            described["datasets"].append({"path": str(i), "coordinateTransformations": [transform]})
-        if version == 3:
-            group.attrs["ome"] = {"version": "0.5", "multiscales": [described]}
-        else:
-            group.attrs["multiscales"] = [{"version": "0.4", **described}]
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("version", [2, 3])
