@@ -131,8 +131,7 @@ class Session:
         if value != self._threshold:
             self._threshold = value
             self._queue.renew()
-            self.cells_changed.emit()
-            self.counts_changed.emit()
+            self._tell()
 
     @property
     def classes_shown(self) -> NDArray[np.bool_]:
@@ -322,8 +321,7 @@ class Session:
 
     def counts(self) -> list[ClassCount]:
         """Return how many cells there are of each class of the taxonomy."""
-        cells = self.cells
-        return counts_of(cells.labels, self.states, cells.scores, self._threshold, len(self.taxonomy))
+        return counts_of(self._table.tally(self._threshold, len(self.taxonomy)))
 
     def precision(self) -> list[Precision]:
         """Return for each class how much of what models gave that class the reviewer left so."""
