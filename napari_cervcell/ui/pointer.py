@@ -48,12 +48,14 @@ class Pointer(QObject):
         self._clicked_at: tuple[float, float] | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
         self._rest.timeout.connect(self._tell)
+        self._removed = False  # a drag that is under way then ends in nothing
         self.tool = "select"
         desk.viewer.mouse_drag_callbacks.append(self._press)
         desk.viewer.mouse_move_callbacks.append(self._move)
 
     def remove(self) -> None:
         self.put_down()
+        self._removed = True
         self._rest.stop()
         self._desk.viewer.mouse_drag_callbacks.remove(self._press)
         self._desk.viewer.mouse_move_callbacks.remove(self._move)
@@ -100,12 +102,14 @@ class Pointer(QObject):
             yield from self._reshape(event, grip)
             return
         yield
-        while event.type == "mouse_move":
+        while event.type == "mouse_move" and not self._removed:
             self._position = tuple(event.pos)
             still = still and math.dist(start, self._position) <= _STILL
             if self.tool == "rectangle" and not still:
                 self._overlay.show_drawing(self._rectangle(start))
             yield
+        if self._removed:
+            return
         self._position = tuple(event.pos)
         if self.tool == "rectangle":
             if not still:
@@ -156,12 +160,14 @@ class Pointer(QObject):
         before = session.cells.boxes[row].copy()
         box = before
         yield
-        while event.type == "mouse_move":
+        while event.type == "mouse_move" and not self._removed:
             self._position = tuple(event.pos)
             by = np.array([*self.position(), *self.position()]) - [*start, *start]
             box = before + by * grip
             self._overlay.show_drawing(box)
             yield
+        if self._removed:
+            return
         self._overlay.show_drawing(None)
         if np.abs(box - before).max() * self._desk.view.zoom > _STILL / 2:
             self._desk.do(session.reshape, row, box)
