@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from .cache import Place
 
-__all__ = ["Readers"]
+__all__ = ["THREADS", "Readers"]
 
-_THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
+THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
 
 _PATIENCE = 1.0  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
 
@@ -63,7 +63,7 @@ class Readers:
         arguments = (self._stopping,)
         self._threads = [
             threading.Thread(target=self._run, args=arguments, name="cervcell-reader", daemon=True)
-            for _ in range(_THREADS)
+            for _ in range(THREADS)
         ]
         for thread in self._threads:
             thread.start()
