@@ -49,7 +49,7 @@ class StoredTiles:
         decode = page and decoder_of(page)
         if decode is None:
             raise NoStoredTilesError(f"{path} is not a TIFF of tiles that can be decoded one by one.")
-        self._side = page.tilewidth, page.tilelength
+        self._side: tuple[int, int] = page.tilewidth, page.tilelength
         self._columns, self._rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
         self._offsets, self._lengths = page.dataoffsets, page.databytecounts
         self._tables: bytes | None = page.jpegtables
@@ -61,11 +61,10 @@ class StoredTiles:
     @property
     def bytes_per_pixel(self) -> float:
         """Stored bytes per pixel of level 0."""
-        return float(sum(self._lengths)) / (self._columns * self._rows * self._side[0] * self._side[1])
+        return sum(map(int, self._lengths)) / (self._columns * self._rows * self._side[0] * self._side[1])
 
     def load(self, box: Box) -> list[bytes]:
-        """Return the bytes of the tiles that a box (left, top, right, bottom) touches; those not scanned are left out.
-        """
+        """Return the bytes of the tiles that a box (left, top, right, bottom) touches; those not scanned are left out."""
         (wide, high), (left, top, right, bottom) = self._side, box
         numbers = [
             row * self._columns + column

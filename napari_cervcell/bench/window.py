@@ -28,12 +28,11 @@ from .figures import OURS
 from .places import VIEW
 from .slowness import Slowness
 from .trace import Step, fit, panning, recorded_trace
+from .windows import BLANK, NAPARI_WSI, STOCK
 
-__all__ = ["BLANK", "NAPARI_WSI", "STOCK"]
+__all__: list[str] = []
 
 Values = dict[str, list[float]]
-
-BLANK, STOCK, NAPARI_WSI = "empty frame", "napari + dask", "napari-wsi"
 
 _PATIENCE = 60.0  # seconds in which a slide becomes sharp, or never
 _IDLE = 0.0005  # seconds: a turn of the event loop that is shorter found nothing to do
@@ -101,7 +100,7 @@ class Stage:
 
             (data, settings, _), *_ = wsi_reader_openslide(str(self.path))(str(self.path))
             self.layer = viewer.add_image(data, **settings)
-        else:
+        elif self.peer == BLANK:
             side = 64
             scale = self.size[1] / side, self.size[0] / side
             self.layer = viewer.add_image(np.full((side, side, 3), 240, np.uint8), rgb=True, scale=scale)
