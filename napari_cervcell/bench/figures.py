@@ -35,15 +35,17 @@ def figure(samples: dict[str, list[list[float]]]) -> Figure:
     return ours | {"peers": {name: over_repeats(s) for name, s in samples.items() if name != OURS and s}}
 
 
-def in_words(said: Figure, name: str = OURS) -> list[str]:
+def in_words(said: Figure, name: str = OURS, indent: str = "") -> list[str]:
     """Return a figure as lines, ours first: ``cervcell 1.1 (p95 1.3, p99 1.5, worst 1.6, repeats 5)``."""
     rest = {k: v for k, v in said.items() if not isinstance(v, dict) and k != "value"}
-    lines = [f"{name} {said['value']:g} ({', '.join(f'{k} {v:g}' for k, v in rest.items())})".replace("_", " ")]
+    lines = [f"{indent}{name} {said['value']:g} ({', '.join(f'{k} {v:g}' for k, v in rest.items())})".replace("_", " ")]
     for key, part in said.items():
         if key == "peers":
-            lines += [line for peer, its in part.items() for line in in_words(its, peer)]
+            lines += [line for peer, its in part.items() for line in in_words(its, peer, indent)]
+        elif isinstance(part, dict) and "peers" in part:
+            lines += [f"{key}:".replace("_", " "), *in_words(part, indent="  ")]
         elif isinstance(part, dict):
-            lines += in_words(part, f"  {key}")
+            lines += in_words(part, key)
     return lines
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from ..slides import Slide, open_slide
 from ..slides.cache import TILES
 from .decoding import NoStoredTilesError, StoredTiles
-from .figures import OURS, Figure, figure
+from .figures import OURS, Figure, figure, over_repeats
 from .peers import ours, readers
 from .places import places_with_cells
 from .reading import Scan, Views, cores
 from .trace import recorded_trace
-from .windows import BLANK, WindowError, Windows, window_peers, windows
+from .windows import BLANK, WindowError, a_display, measure, window_peers
 
 __all__ = ["FIGURES", "Streaming"]
 
@@ -120,7 +120,8 @@ class Streaming:
         if {"read_vs_decode", "scan_vs_decode"} & set(self.only):
             kinds += self._reading(slide)
         if {"ui_step_ms", "sharp_ms", "rss_mb", "open_ms"} & set(self.only):
-            kinds += self._windows(slide, stack.enter_context(windows()))
+            stack.enter_context(a_display())
+            kinds += self._windows(slide)
         # all once, then all again: what disturbs for a while disturbs everybody
         return [job for _ in range(self.repeats) for kind in kinds for job in [next(kind)]]
 
@@ -144,7 +145,7 @@ class Streaming:
             jobs.append(_repeated("scan_vs_decode", 20.0, scan.repeat))
         return jobs
 
-    def _windows(self, slide: Slide, windows: Windows) -> list[Iterator[_Job]]:
+    def _windows(self, slide: Slide) -> list[Iterator[_Job]]:
         names, missing = window_peers()
         self.notes += missing
         size = (slide.width, slide.height)
@@ -161,7 +162,7 @@ class Streaming:
                         "delay": delay / 1000, "place": self._places[place],
                         "places": self._places[first : first + _JUMPS], "seconds": self.seconds, "steps": self.steps,
                     }  # fmt: skip
-                    values = windows.run(job, seconds)
+                    values = measure(job, seconds)
                     return {end: {peer: values[value]} for value, end in ends.items()}
 
                 yield _Job(f"{next(iter(ends.values()))} of {peer}", seconds + _START, run)
@@ -208,12 +209,11 @@ class Streaming:
         for delay in _DELAYS[1:]:
             samples = self._samples.get(f"ui_step_ms at {delay} ms", {})
             if OURS in samples:
-                base = float(np.median(np.concatenate(empty)))
-                found[delay] = figure({p: [[max(0.0, v - base) for v in r] for r in s] for p, s in samples.items()})
+                found[delay] = figure({peer: _beyond(repeats, empty) for peer, repeats in samples.items()})
         if not found:
             return None
         worse = max(found.values(), key=lambda said: said["worst"])
-        return worse | _each(found) | {"empty_frame": figure({OURS: empty}) | {"peers": {}}}
+        return worse | _each(found) | {"empty_frame": over_repeats(empty)}
 
     def _sharp(self) -> Figure | None:
         found = {}
@@ -230,6 +230,12 @@ class Streaming:
             return None
         slowed = [said for delay, said in found.items() if delay] or list(found.values())
         return max(slowed, key=lambda said: said["ratio"]) | _each(found)
+
+
+def _beyond(repeats: list[list[float]], empty: list[list[float]]) -> list[list[float]]:
+    """Return what is left of the times of each repeat when the empty frame's median in the same one is taken off."""
+    bases = [float(np.median(values)) for values in empty]
+    return [[max(0.0, v - base) for v in values] for values, base in zip(repeats, bases, strict=False)]
 
 
 def _each(found: dict[int, Figure]) -> dict[str, Figure]:

@@ -7,17 +7,16 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import CervcellError
 from ..ui.display import virtual_display
 from .figures import OURS
 
-__all__ = ["BLANK", "NAPARI_WSI", "STOCK", "WindowError", "Windows", "window_peers", "windows"]
+__all__ = ["BLANK", "NAPARI_WSI", "STOCK", "WindowError", "a_display", "measure", "window_peers"]
 
 BLANK, STOCK, NAPARI_WSI = "empty frame", "napari + dask", "napari-wsi"
 
@@ -35,26 +34,19 @@ def window_peers() -> tuple[list[str], list[str]]:
     return [OURS, STOCK, NAPARI_WSI], []
 
 
-class Windows:
-    """Runs jobs of `.window`.
+def measure(job: dict[str, Any], seconds: float) -> dict[str, list[float]]:
+    """Do a job of `.window`, which takes about `seconds`, and return what it measured.
 
-    Parameters
-    ----------
-    environment : dict of str to str
-        Of the processes.
+    Its napari has settings of its own, with async off. Raises WindowError where it fails.
     """
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-
-    def run(self, job: dict[str, Any], seconds: float) -> dict[str, list[float]]:
-        """Do a job, which takes about `seconds`, and return what it measured; raise WindowError where it fails."""
+    with TemporaryDirectory() as folder:
+        homes = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), folder)
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "napari_cervcell.bench.window", json.dumps(job)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self._environment,
+            env={**os.environ, **homes, "NAPARI_CONFIG": str(Path(folder) / "settings.yaml"), "NAPARI_ASYNC": "0"},
             start_new_session=True,  # ctrl-c is for us: we end it
         )
         try:
@@ -71,12 +63,8 @@ class Windows:
             process.communicate()
 
 
-@contextmanager
-def windows() -> Iterator[Windows]:
-    """Provide for windows: a display, and napari settings that are not the user's, with async off."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            stack.enter_context(virtual_display())
-        settings = {"NAPARI_CONFIG": str(Path(folder) / "settings.yaml"), "NAPARI_ASYNC": "0", "XDG_DATA_HOME": folder}
-        yield Windows({**os.environ, **settings})
+def a_display() -> AbstractContextManager[None]:
+    """Return what provides a display meanwhile: a virtual one where there is none."""
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return nullcontext()
+    return virtual_display()
