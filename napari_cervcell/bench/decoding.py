@@ -59,7 +59,7 @@ class StoredTiles:
         self._tables: bytes | None = page.jpegtables
         self._decode: Decoder = decode
         self.decoder = "imagecodecs"
-        if page.compression == _JPEG:
+        if page.compression == _JPEG and any(self._lengths):
             self._choose("YCbCr" if page.photometric == _YCBCR else "RGB")
 
     @property
