@@ -148,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     streaming.add_argument("--steps", type=int, help="of the recorded trace in the window (default: all)")
 
+    overlay = command(
+        "overlay", _bench_overlay, "Measure what very many cells cost in the window, beside napari's own layers.", kinds
+    )
+    overlay.add_argument("--cells", type=int, default=1_000_000, help="how many (default: %(default)s)")
+    overlay.add_argument("--slide", type=Path, help="on which slide; by default one is made for it")
+    overlay.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
         "--out", type=Path, default=Path("demo"), help="where the sitting's files go (default: %(default)s)"
@@ -333,6 +340,22 @@ def _bench_streaming(options: argparse.Namespace) -> Answer:
     bench = Streaming(
         options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
     )
+    try:
+        figures = bench.run()
+    finally:
+        _progress("")
+    if options.json:
+        return figures
+    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+
+
+def _bench_overlay(options: argparse.Namespace) -> Answer:
+    from .bench.figures import in_words
+    from .bench.overlay import Overlaid
+
+    if options.repeats < 1 or options.cells < 1:
+        raise CommandError("The numbers of cells and of repeats must be above 0.")
+    bench = Overlaid(options.cells, options.slide, options.repeats, _progress)
     try:
         figures = bench.run()
     finally:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cervcell.bench.cells import fill_case, random_cells
 from napari_cervcell.bench.figures import OURS, figure
 from napari_cervcell.bench.places import VIEW, places_with_cells
 from napari_cervcell.bench.slowness import Slowness
 from napari_cervcell.bench.trace import fit, recorded_trace
 from napari_cervcell.bench.windows import STOCK, a_display, measure
+from napari_cervcell.casefile import open_case
 from napari_cervcell.cli import main
 from napari_cervcell.slides import foreground, open_slide
 from napari_cervcell.slides import slide as slide_module
@@ -119,3 +121,14 @@ def test_a_figure_is_the_median_of_its_repeats() -> None:
 def test_a_figure_that_there_is_not_is_refused(slide_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "streaming", str(slide_path), "--only", "speed"]) == 1
     assert "read_vs_decode" in capsys.readouterr().err
+
+
+def test_the_window_with_many_cells_is_measured(slide_path: Path) -> None:
+    with open_slide(slide_path) as slide, open_case(slide_path.with_name("made.svs.cervcell"), slide) as case:
+        fill_case(case, random_cells(300, SIZE))
+        assert len(case.detections().cells) == 300
+    with a_display():
+        values = measure({"way": OURS, "slide": str(slide_path), "cells": 300, "looks": 1}, 60, "cellwindow")
+    assert {"pan_ms", "recolour_ms", "pick_ms", "verdict_ms", "memory_mb", "open_s", "gallery_ms"} <= set(values)
+    assert len(values["verdict_ms"]) == 20
+    assert all(ms > 0 for ms in values["pick_ms"] + values["gallery_ms"])

@@ -16,9 +16,10 @@ from ..errors import CervcellError
 from ..ui.display import virtual_display
 from .figures import OURS
 
-__all__ = ["BLANK", "NAPARI_WSI", "STOCK", "WindowError", "a_display", "measure", "window_peers"]
+__all__ = ["BLANK", "NAPARI_WSI", "POINTS", "SHAPES", "STOCK", "WindowError", "a_display", "measure", "window_peers"]
 
 BLANK, STOCK, NAPARI_WSI = "empty frame", "napari + dask", "napari-wsi"
+POINTS, SHAPES = "napari Points", "napari Shapes"
 
 _PATIENCE = 300.0  # seconds beyond what a job is meant to take
 
@@ -34,15 +35,16 @@ def window_peers() -> tuple[list[str], list[str]]:
     return [OURS, STOCK, NAPARI_WSI], []
 
 
-def measure(job: dict[str, Any], seconds: float) -> dict[str, list[float]]:
-    """Do a job of `.window`, which takes about `seconds`, and return what it measured.
+def measure(job: dict[str, Any], seconds: float, module: str = "window") -> dict[str, list[float]]:
+    """Do a job of a module of this room, which takes about `seconds`, and return what it measured.
 
     Its napari has settings of its own, with async off. Raises WindowError where it fails.
     """
+    who = job.get("way") or job["peer"]
     with TemporaryDirectory() as folder:
         homes = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), folder)
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "napari_cervcell.bench.window", json.dumps(job)],
+            [sys.executable, "-W", "ignore", "-m", f"napari_cervcell.bench.{module}", json.dumps(job)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,10 +56,10 @@ def measure(job: dict[str, Any], seconds: float) -> dict[str, list[float]]:
             # not by its exit status: napari may fall when it leaves
             return dict(json.loads(out.splitlines()[-1]))
         except subprocess.TimeoutExpired:
-            raise WindowError(f"The window of {job['peer']} did not come to an end.") from None
+            raise WindowError(f"The window of {who} did not come to an end.") from None
         except (IndexError, ValueError):
             last = (complaints.strip().splitlines() or [f"it ended with status {process.returncode}"])[-1]
-            raise WindowError(f"The window of {job['peer']} could not be measured: {last}") from None
+            raise WindowError(f"The window of {who} could not be measured: {last}") from None
         finally:
             process.kill()
             process.communicate()

@@ -25,8 +25,8 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ..slides import sample_slide
-from .actions import Actions
 from .case_panel import CasePanel
+from .commands import Commands
 from .desk import Desk
 from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
@@ -65,7 +65,7 @@ class ReviewWidget(QWidget):
         self.desk = Desk(napari_viewer, self)
         self.overlay: Overlay | None = None
         self.pointer: Pointer | None = None
-        self.actions = Actions(self)
+        self.commands = Commands(self)
         self._changing = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
@@ -89,7 +89,7 @@ class ReviewWidget(QWidget):
         self.keys_button = self._tool("keys", "Show all keys. Key: ?")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
-        self.review_panel = ReviewPanel(self.desk, self.actions.of_buttons(), self.actions.set_class)
+        self.review_panel = ReviewPanel(self.desk, self.commands.of_buttons(), self.commands.set_class)
         self.learn_panel = LearnPanel(self.desk)
         self.case_panel = CasePanel(self.desk)
         head = QHBoxLayout()
@@ -245,14 +245,14 @@ class ReviewWidget(QWidget):
         self.error_bar.hide()
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
-        self.pointer.clicked.connect(self.actions.click)
+        self.pointer.clicked.connect(self.commands.click)
         self.gallery_panel.gallery.chosen.connect(desk.session.select)
         self.detect_panel.pointer = self.pointer
-        desk.session.current_changed.connect(self.actions.follow)
+        desk.session.current_changed.connect(self.commands.follow)
         self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._viewer.canvas.overlays.text.position = "top_left"
-        self._filter.set_keys(self.actions.key_table())
+        self._filter.set_keys(self.commands.key_table())
         self._repaint_icons()
         self.overlay.update()
         self._show_page()
@@ -305,7 +305,7 @@ class ReviewWidget(QWidget):
 
     def show_keys(self) -> None:
         """Show the key sheet."""
-        self._show_dialog(KeySheet(self.actions.key_table(), self))
+        self._show_dialog(KeySheet(self.commands.key_table(), self))
 
     def show_properties(self) -> None:
         """Show what the slide says about itself."""

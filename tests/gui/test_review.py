@@ -245,7 +245,7 @@ def test_question_mark_shows_every_key(hands: Hands) -> None:
     sheet = hands.widget.findChild(KeySheet)
     assert sheet.isVisible()
     texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_panel.name)))
-    for key in hands.widget.actions.key_table():
+    for key in hands.widget.commands.key_table():
         assert f"<b>{key.names[0]}</b>" in texts
     hands.click(sheet.findChild(QPushButton))
 

@@ -11,18 +11,18 @@ from .overview_panel import FIT, JUMPS
 if TYPE_CHECKING:
     from .widget import ReviewWidget
 
-__all__ = ["Actions"]
+__all__ = ["Commands"]
 
 _CELL_ON_CANVAS = 40.0  # canvas px: a cell that one is taken to is at least this large
 
 
-class Actions:
+class Commands:
     """What a reviewer does while a slide is open.
 
     Parameters
     ----------
     widget : ReviewWidget
-        Whose panels the actions work on.
+        Whose panels they work on.
     """
 
     def __init__(self, widget: ReviewWidget) -> None:
