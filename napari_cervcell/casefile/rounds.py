@@ -133,4 +133,4 @@ class RoundRecord(Record):
 
 
 def _in_use(round_id: int) -> tuple[object, ...]:
-    return ("round", 0, 0, 0, 0, 0, -1, -1, None, "", 0, round_id)
+    return ("round", 0, 0, 0, 0, 0, -1, -1, None, "", 0, round_id, 0)
