@@ -104,4 +104,4 @@ def over(total: Estimate, share: Estimate) -> Estimate:
     value = total.value / share.value
     down = math.hypot(math.log(total.value / max(total.low, 1e-9)), math.log(share.high / share.value))
     up = math.hypot(math.log(total.high / total.value), math.log(share.value / share.low))
-    return Estimate(value, value * math.exp(-down), value * math.exp(up), min(total.asked, share.asked))
+    return Estimate(value, value * math.exp(-down), value * math.exp(up), total.asked)

@@ -67,9 +67,10 @@ class Evidence:
 
         tested, truth_tested = partner[is_test], truth[is_test]
         strata = r["stratum"][tested]
-        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test])
-
         free = r["found"] & ~r["covered"]
+        left = np.bincount(r["stratum"][free], minlength=classes * BINS)
+        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], left)
+
         new_to_it = is_cell & (models >= 0) & (models == table.newest_model)
         points = table.index.points[rows]
         inside = np.zeros(len(said), bool)

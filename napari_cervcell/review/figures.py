@@ -97,9 +97,9 @@ def figures_of(evidence: Evidence, threshold: float, classes: int) -> list[Class
     return figures
 
 
-def _recall(found: int, missed: int) -> Estimate:
+def _recall(found: np.int64, missed: np.int64) -> Estimate:
     n = int(found + missed)
-    share = found / n if n else math.nan
+    share = int(found) / n if n else math.nan
     return Estimate(share, *wilson(share, n), n)
 
 

@@ -50,13 +50,16 @@ def drawing_order(lots: FloatArray, strata: NDArray[np.int16], sizes: NDArray[np
     return order
 
 
-def sample_of(strata: NDArray[np.int16], lots: FloatArray, drawn: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def sample_of(
+    strata: NDArray[np.int16], lots: FloatArray, drawn: NDArray[np.bool_], left: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Return bool (n,): which of the reviewed detections are the random sample of their strata.
 
     Those that were drawn, and those whose turn would have come before the last of these had they not been reviewed
-    already for another reason: to leave them out would leave out what the other strategies look for.
+    already for another reason: to leave them out would leave out what the other strategies look for. Of a stratum of
+    which nothing is `left` (strata,) to review, all.
     """
-    last_drawn = np.full(int(strata.max(initial=0)) + 1, -1, np.float32)
+    last_drawn = np.where(left == 0, np.float32(1), np.float32(-1))
     np.maximum.at(last_drawn, strata[drawn], lots[drawn])
     sample: NDArray[np.bool_] = lots <= last_drawn[strata]
     return sample

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = ["Desk"]
+
+_FIGURES_MS = 200
 
 
 def _usual_threshold() -> float:
@@ -66,6 +68,8 @@ class Desk(QObject):
     failed = Signal(str)
     """an error for the user, in words"""
     models_changed = Signal()
+    figures_changed = Signal(list)
+    """what the verdicts tell of each class, list of ClassFigures: some time after the last change"""
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -81,6 +85,11 @@ class Desk(QObject):
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
         self._case: Case | None = None
+        # a million cells take some hundredths of a second: not at every tile of a scan
+        self._figures_timer = QTimer(self)
+        self._figures_timer.setSingleShot(True)
+        self._figures_timer.setInterval(_FIGURES_MS)
+        self._figures_timer.timeout.connect(lambda: self.figures_changed.emit(self.session.figures()))
 
     # ------------------------------------------------------------------------------------------ slide and case
 
@@ -139,11 +148,18 @@ class Desk(QObject):
     def _begin(self) -> None:
         self.session = Session(self.slide, self._case, threshold=_usual_threshold())
         self.opened.emit()
+        self.session.counts_changed.connect(self._figures_soon)
+        self.figures_changed.emit(self.session.figures())
+
+    def _figures_soon(self) -> None:
+        if not self._figures_timer.isActive():
+            self._figures_timer.start()
 
     def clear(self) -> None:
         """End the session: stop what is running and close the case. Everything is on disk already."""
         if self.session is not None:
             self.closing.emit()
+        self._figures_timer.stop()
         self.detection.shut_down()
         self.training.shut_down()
         if self.memory is not None:

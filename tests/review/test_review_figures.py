@@ -112,3 +112,13 @@ def test_a_cell_added_where_the_model_had_doubts_is_found_though_not_shown(case:
     session.add(300, 100, 0)
     session.check_region((0, 0, 500, 500))
     assert (session.figures()[0].recall.value, session.figures()[0].recall.asked) == (1, 2)
+
+
+def test_who_has_reviewed_all_knows_without_a_draw(case: Case, scan) -> None:
+    scan("one", [(100 * i + 50, 100, i % 2, 0.9, 0.9) for i in range(10)])
+    session = Session(None, case)
+    session.accept(list(range(0, 10, 2)))
+    assert [f.precision.asked for f in session.figures()[:2]] == [5, 0]
+    session.reject(list(range(1, 10, 2)))
+    assert [(f.total.low, f.total.high) for f in session.figures()[:2]] == [(5, 5), (0, 0)]
+    assert all(f.enough() for f in session.figures()[:2])
