@@ -48,7 +48,8 @@ BEGIN SELECT RAISE(ABORT, 'the events of a case are only ever added to'); END;
 CREATE TABLE rounds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL, finished TEXT, parent_model_id TEXT NOT NULL,
     settings TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'running', metrics TEXT NOT NULL DEFAULT '{}',
-    model_id TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '', model BLOB
+    model_id TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '', model BLOB,
+    reviewer TEXT
 );
 """
 
@@ -232,10 +233,11 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _add_what_is_new(connection: sqlite3.Connection) -> None:
-    # older programs never ask for the column, so it is no new format
-    columns = [row[1] for row in connection.execute("PRAGMA table_info (events)")]
-    if "drawn" not in columns:
-        connection.execute("ALTER TABLE events ADD COLUMN drawn INTEGER")
+    # older programs never ask for these columns, so they make no new format
+    for table, column, kind in (("events", "drawn", "INTEGER"), ("rounds", "reviewer", "TEXT")):
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info ({table})")]
+        if column not in columns:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -15,7 +15,7 @@ from .sampling import BINS
 
 __all__ = ["ClassCount", "ClassFigures", "counts_of", "figures_of"]
 
-_ENOUGH_CHECKED = 10  # cells of a class in checked regions; with fewer, the recall of all classes stands for its own
+_ENOUGH_CHECKED = 10  # cells (of a class, or else of all) in checked regions, to speak of the recall elsewhere
 
 
 class ClassCount(NamedTuple):
@@ -47,12 +47,15 @@ class ClassFigures(NamedTuple):
     recall : Estimate
         Of the cells of this class in checked regions, the share that the model had found, at whatever score.
     total : Estimate
-        How many cells of this class are on what was scanned, the missed ones included where regions were checked.
+        How many cells of this class are on what was scanned.
+    with_missed : bool
+        Whether that counts the cells that the model missed, by what checked regions tell; these must hold some cells.
     """
 
     precision: Estimate
     recall: Estimate
     total: Estimate
+    with_missed: bool
 
     def enough(self, within: float = 0.1) -> bool:
         """Whether the number of cells is known to within the given share of it, or to the cell."""
@@ -89,11 +92,13 @@ def figures_of(evidence: Evidence, threshold: float, classes: int) -> list[Class
         enough_checked = t.found_checked[label] + t.missed_checked[label] >= _ENOUGH_CHECKED
         rate = recall if enough_checked else everywhere
         # how many were missed is told by checked regions; without, those count that happened to be seen
-        total = over(found, rate) if rate.asked else found.plus(float(t.added[label]))
+        with_missed = rate.asked >= _ENOUGH_CHECKED
+        total = over(found, rate) if with_missed else found.plus(float(t.added[label]))
         total = total.plus(float(t.known[label]))
         confirmed = float(t.confirmed[label])
         low, high = max(total.low, confirmed), max(total.high, confirmed)
-        figures.append(ClassFigures(precision, recall, Estimate(max(total.value, confirmed), low, high, total.asked)))
+        total = Estimate(max(total.value, confirmed), low, high, total.asked)
+        figures.append(ClassFigures(precision, recall, total, with_missed))
     return figures
 
 

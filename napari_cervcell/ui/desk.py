@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import Session
+from ..review.models import export_model, import_model
 from ..slides import Slide
 from .memory import Memory
 from .places import case_path_for
-from .tasks import Detection, Training
+from .tasks import Detection, Training, use_torch
 from .view import Rectangle, View
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ class Desk(QObject):
     def report(self, error: Exception) -> None:
         """Show an error of a worker; one that is a mistake of ours is raised again, with its traceback."""
         if not isinstance(error, CervcellError):
-            self.failed.emit(f"Detection stopped on an unexpected error: {error}. What was found so far is kept.")
+            self.failed.emit(f"The work stopped on an unexpected error: {error}. What was done so far is kept.")
             raise error
         self.failed.emit(str(error))
 
@@ -242,12 +244,34 @@ class Desk(QObject):
 
     def train(self, seconds: float) -> None:
         if self.session is not None and not self.training.running:
-            self.training.start(self._case.path, self.slide.path, seconds)
+            self.training.start(self._case.path, self.slide.path, seconds, self._case.reviewer)
 
     def use_round(self, round_id: int | None) -> None:
         with self.guard():
             self._case.use_round(round_id)
             self.models_changed.emit()
+
+    def export_model(self, round_id: int, path: Path) -> None:
+        with self.guard():
+            export_model(self._case, round_id, path)
+            self.said.emit(f"Exported to {path}.")
+
+    def import_model(self, path: Path) -> None:
+        """Keep a model file in the case, beside the rounds."""
+        case = self._case
+
+        def bring_in() -> int:
+            use_torch()
+            return import_model(case, path)
+
+        def brought_in(number: int) -> None:
+            self.said.emit(f"The model is kept as round {number}.")
+            self.models_changed.emit()
+
+        worker = create_worker(bring_in, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(brought_in)
+        worker.errored.connect(self.report)
+        worker.start()
 
     def _after_training(self, message: dict[str, Any]) -> None:
         self.models_changed.emit()

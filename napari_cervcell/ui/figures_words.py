@@ -55,13 +55,17 @@ def about_number(name: str, figures: ClassFigures) -> str:
     total, recall = figures.total, figures.recall
     if math.isnan(total.value):
         return f"How many {name} cells there are on the slide: nobody knows yet.\n{_HOW}"
-    if recall.asked:
+    if figures.with_missed and recall.asked:
         missed = (
             f"In checked regions the model had found {recall.value:.0%} of {_cells(recall.asked)};\n"
             "as many are taken to be missed elsewhere."
         )
+    elif figures.with_missed:
+        missed = "Cells that the model missed are counted, as many as checked regions tell of all classes together."
     else:
-        missed = "Cells that the model missed are not in it: mark regions as checked (c) to learn how many these are."
+        missed = (
+            "Cells that the model missed are not in it: check regions (c) that hold some cells to know."
+        )
     return (
         f"About {_rounded(total.value, round)} {name} cells on what was scanned, by {_cells(total.asked)} drawn at "
         f"random and reviewed, weighed by class and score.\n{_RANGE}\n{missed}\n{_how_far(figures)}"

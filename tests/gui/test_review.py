@@ -267,14 +267,14 @@ def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
     right, on_slide = case_panel.figures[0]
     assert right.text() == "100"
     assert "7 cells drawn at random" in right.toolTip()
-    assert "mark regions as checked" in on_slide.toolTip()
+    assert "check regions (c)" in on_slide.toolTip()
     assert review_panel.quality.text() == ""
 
 
 def test_the_panels_fit_the_narrowest_dock_with_figures_of_any_size(hands: Hands) -> None:
     case_panel = hands.widget.case_panel
     known = Estimate(915_000.0, 870_123.4, 960_456.7, 200)
-    figures = [ClassFigures(Estimate(0.5, 0.123, 1.0, 3), known, known)] * 6
+    figures = [ClassFigures(Estimate(0.5, 0.123, 1.0, 3), known, known, True)] * 6
     hands.widget.desk.figures_changed.emit(figures)
     hands.rest(0.1)
     assert case_panel.figures[2][1].text() == "✓ 870–961 k"

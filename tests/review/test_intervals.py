@@ -74,7 +74,7 @@ def test_intervals_cover_the_truth_in_93_to_97_of_100_sittings(draws: int, chose
     covered = np.zeros((3, CLASSES))
     for _ in range(SITTINGS):
         for c, figures in enumerate(figures_of(sitting(rng, truth, labels, scores, draws, chosen), 0.5, CLASSES)):
-            for i, (estimate, true) in enumerate(zip(figures, (right[c], RECALL, numbers[c]), strict=True)):
+            for i, (estimate, true) in enumerate(zip(figures[:3], (right[c], RECALL, numbers[c]), strict=True)):
                 covered[i, c] += estimate.low <= true <= estimate.high
     of_each_figure = covered.mean(axis=1) / SITTINGS
     assert ((of_each_figure >= 0.93) & (of_each_figure <= 0.97)).all()

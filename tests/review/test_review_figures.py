@@ -44,7 +44,7 @@ def test_figures_rest_on_the_random_draws(case: Case, scan) -> None:
     session.next()
     while session.current is not None:
         session.accept()
-    precision, _, total = session.figures()[0]
+    precision, _, total, _ = session.figures()[0]
     assert (precision.value, precision.low, precision.high) == (28 / 30, 28 / 30, 28 / 30)
     assert (total.value, total.low, total.high, total.asked) == (28, 28, 28, 30)
     assert session.figures()[0].enough()
@@ -67,7 +67,7 @@ def test_a_model_is_not_judged_by_what_it_has_learnt_from(case: Case, scan) -> N
     session.next()
     for _ in range(20):
         session.reject()
-    precision, _, total = session.figures()[0]
+    precision, _, total, _ = session.figures()[0]
     assert (precision.value, precision.asked) == (0, 20)
     assert (total.value, total.low, total.high) == (10, 10, 10)
 
@@ -95,7 +95,8 @@ def test_checked_regions_tell_how_many_are_missed(case: Case, scan) -> None:
     assert session.figures()[0].recall.asked == 0
     assert session.figures()[0].total.value == 25
     session.check_region((0, 0, 1000, 400))
-    _, recall, total = session.figures()[0]
+    _, recall, total, with_missed = session.figures()[0]
+    assert with_missed
     assert recall.value == pytest.approx(10 / 15)
     assert total.value == pytest.approx(30)
     assert total.low == 25
