@@ -24,7 +24,7 @@ __all__ = ["Annotations", "Box", "Event", "Kind", "ReviewRecord", "State", "Verd
 Box = Sequence[float] | NDArray[np.floating]
 Kind = Literal["accept", "reject", "class", "add"]
 
-_COLUMNS = "time, reviewer, kind, cell, x1, y1, x2, y2, label, detected_label, score, model_id, group_id, target"
+_COLUMNS = "time, reviewer, kind, cell, x1, y1, x2, y2, label, detected_label, score, model_id, group_id, target, drawn"
 _FOLDED = np.dtype(
     [
         ("id", "i8"),
@@ -35,6 +35,8 @@ _FOLDED = np.dtype(
         ("detected_label", "i2"),
         ("score", "f4"),
         ("group", "i8"),
+        ("model", "U12"),  # ids of models are 12 hex digits
+        ("drawn", "?"),
     ]
 )
 
@@ -71,7 +73,9 @@ class Verdict:
     score : float
         The model's score; NaN without one.
     model_id : str
-        The model that found the cell.
+        The model that found the cell, or did not find the one added.
+    drawn : bool
+        Whether the cell was asked about because it was drawn at random.
     """
 
     kind: Kind
@@ -81,6 +85,7 @@ class Verdict:
     detected_label: int = -1
     score: float = math.nan
     model_id: str = ""
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ class Event:
     """One line of the audit trail. `kind` is a verdict's, or "check", "undo", "redo", "round".
 
     `group` is the id of the first event of the same undo step (0: not to be undone); `target` the group that an undo
-    or redo is about, or the round whose model is used from then on (0: the shipped model).
+    or redo is about, or the round whose model is used from then on (0: the shipped model);
+    `drawn` is 1 where a cell was asked about because it was drawn at random, and None from before that was noted.
     """
 
     id: int
@@ -103,6 +109,7 @@ class Event:
     model_id: str
     group: int
     target: int
+    drawn: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,11 @@ class Annotations:
         The class that the model gave, -1 where none did.
     scores : float32 (n,)
         The model's score, NaN where there is none.
+    model_ids : str (n,)
+        The model that the first verdict on the cell put to the test; later ones may have learnt from that verdict.
+        Empty where it is not known.
+    drawn : bool (n,)
+        Whether that verdict was asked for because the cell was drawn at random.
     """
 
     ids: NDArray[np.int64]
@@ -131,6 +143,8 @@ class Annotations:
     states: NDArray[np.int8]
     detected_labels: NDArray[np.int16]
     scores: NDArray[np.float32]
+    model_ids: NDArray[np.str_]
+    drawn: NDArray[np.bool_]
 
     def __getitem__(self, which: Any) -> Annotations:
         """Return the annotations picked by a slice, a mask or an index array."""
@@ -173,16 +187,18 @@ class Fold:
 
     @cached_property
     def annotations(self) -> Annotations:
-        verdicts = self._in_force[self._in_force["cell"] > 0][::-1]
-        ids, newest = np.unique(verdicts["cell"], return_index=True)  # newest first, and unique takes the first
-        rows = verdicts[newest]
+        verdicts = self._in_force[self._in_force["cell"] > 0]
+        ids, oldest = np.unique(verdicts["cell"], return_index=True)  # takes the first of each
+        _, newest = np.unique(verdicts["cell"][::-1], return_index=True)
+        rows, first = verdicts[::-1][newest], verdicts[oldest]
         label, detected = rows["label"], rows["detected_label"]
         states = np.select(
             [rows["kind"] == "reject", detected < 0, label == detected],
             [State.REJECTED, State.ADDED, State.ACCEPTED],
             State.CORRECTED,
         )
-        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"])
+        tested = first["model"], first["drawn"]
+        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"], *tested)
         arrays = [np.ascontiguousarray(column) for column in columns]
         for array in arrays:
             array.flags.writeable = False
@@ -190,9 +206,19 @@ class Fold:
 
     @cached_property
     def checked(self) -> NDArray[np.float32]:
-        boxes = np.ascontiguousarray(self._in_force["box"][self._in_force["kind"] == "check"])
+        boxes = np.ascontiguousarray(self._checks["box"])
         boxes.flags.writeable = False
         return boxes
+
+    @property
+    def checked_models(self) -> NDArray[np.str_]:
+        models: NDArray[np.str_] = self._checks["model"]
+        return models
+
+    @cached_property
+    def _checks(self) -> NDArray[np.void]:
+        checks: NDArray[np.void] = self._in_force[self._in_force["kind"] == "check"]
+        return checks
 
 
 class ReviewRecord(Record):
@@ -241,17 +267,22 @@ class ReviewRecord(Record):
                 elif verdict.kind == "accept" and detected < 0:
                     detected = int(verdict.label)  # to accept is to say that it was detected as this
                 label = int(verdict.label)
-                rows.append((verdict.kind, cell, *box, label, detected, score, verdict.model_id, group, 0))
+                rows.append(
+                    (verdict.kind, cell, *box, label, detected, score, verdict.model_id, group, 0, int(verdict.drawn))
+                )
                 cells.append(cell)
             append_events(connection, self.reviewer, rows)
         return cells
 
-    def check_region(self, box: Box) -> int:
-        """Save that every cell in `box` (level-0 pixels) is marked; return the id of the region. Raises CaseError."""
+    def check_region(self, box: Box, model_id: str = "") -> int:
+        """Save that every cell in `box` (level-0 pixels) is marked; return the id of the region. Raises CaseError.
+
+        `model_id` is the model whose detections the reviewer saw there.
+        """
         region = self._checked_box(box)
         with self._store.transaction() as connection:
             group = self._now(connection).last + 1
-            append_events(connection, self.reviewer, [("check", 0, *region, -1, -1, None, "", group, 0)])
+            append_events(connection, self.reviewer, [("check", 0, *region, -1, -1, None, model_id, group, 0, 0)])
         return group
 
     def undo(self) -> bool:
@@ -278,6 +309,10 @@ class ReviewRecord(Record):
         """Return float32 (m, 4), the boxes in which all that is not marked is no cell. Raises CaseError."""
         return self._present().checked
 
+    def checked_models(self) -> NDArray[np.str_]:
+        """Return str (m,), the model that each checked region put to the test, empty where not known."""
+        return self._present().checked_models
+
     def events(self) -> list[Event]:
         """Return the audit trail, oldest first. Raises CaseError."""
         with self._store.access() as connection:
@@ -295,7 +330,7 @@ class ReviewRecord(Record):
             fold = self._now(connection)
             steps = fold.done if kind == "undo" else fold.undone
             if steps:
-                append_events(connection, self.reviewer, [(kind, 0, 0, 0, 0, 0, -1, -1, None, "", 0, steps[-1])])
+                append_events(connection, self.reviewer, [(kind, 0, 0, 0, 0, 0, -1, -1, None, "", 0, steps[-1], 0)])
             return bool(steps)
 
     def _present(self) -> Fold:
@@ -306,8 +341,8 @@ class ReviewRecord(Record):
         """Bring the fold up to date, with what other processes wrote too. Only ever called before a write: what is
         folded has been committed."""
         new = connection.execute(
-            "SELECT id, kind, cell, x1, y1, x2, y2, label, detected_label, score, group_id FROM events WHERE id > ? "
-            "ORDER BY id",
+            "SELECT id, kind, cell, x1, y1, x2, y2, label, detected_label, score, group_id, model_id, "
+            "drawn FROM events WHERE id > ? ORDER BY id",
             (self._fold.last,),
         ).fetchall()
         if new:
@@ -325,5 +360,5 @@ class ReviewRecord(Record):
 def append_events(connection: sqlite3.Connection, reviewer: str, rows: Iterable[tuple[object, ...]]) -> None:
     """Insert events inside the transaction that `connection` is in; `rows` start at the kind."""
     time = now()
-    sql = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    sql = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     connection.executemany(sql, [(time, reviewer, *row) for row in rows])

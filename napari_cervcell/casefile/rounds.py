@@ -17,7 +17,10 @@ RoundState = Literal["promoted", "candidate", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round of learning, without its model; `state` is a :data:`RoundState`, or "running" until it is finished."""
+    """One round of learning, without its model; `state` is a :data:`RoundState`, or "running" until it is finished.
+
+    `reviewer` is who began it, empty where that was not yet noted.
+    """
 
     id: int
     started: str
@@ -28,6 +31,7 @@ class Round:
     metrics: dict[str, Any]
     model_id: str
     message: str
+    reviewer: str
     has_model: bool
 
 
@@ -38,8 +42,8 @@ class RoundRecord(Record):
         """Begin a round from the model `parent_model_id`; return its id. Raises CaseError."""
         with self._store.transaction() as connection:
             cursor = connection.execute(
-                "INSERT INTO rounds (started, parent_model_id, settings) VALUES (?, ?, ?)",
-                (now(), parent_model_id, json.dumps(dict(settings))),
+                "INSERT INTO rounds (started, parent_model_id, settings, reviewer) VALUES (?, ?, ?, ?)",
+                (now(), parent_model_id, json.dumps(dict(settings)), self.reviewer),
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
@@ -78,7 +82,7 @@ class RoundRecord(Record):
         with self._store.access() as connection:
             rows = connection.execute(
                 "SELECT id, started, finished, parent_model_id, settings, state, metrics, model_id, message, "
-                "model IS NOT NULL FROM rounds ORDER BY id"
+                "COALESCE(reviewer, ''), model IS NOT NULL FROM rounds ORDER BY id"
             ).fetchall()
         return [
             Round(
@@ -91,9 +95,10 @@ class RoundRecord(Record):
                 json.loads(metrics),
                 name,
                 text,
+                who,
                 bool(has),
             )
-            for i, started, finished, parent, settings, state, metrics, name, text, has in rows
+            for i, started, finished, parent, settings, state, metrics, name, text, who, has in rows
         ]
 
     def round_model(self, round_id: int) -> bytes:
@@ -124,6 +129,12 @@ class RoundRecord(Record):
         with self._store.transaction() as connection:
             append_events(connection, self.reviewer, [_in_use(round_id or 0)])
 
+    def round_before(self, round_id: int) -> int | None:
+        """Return the round whose model the given one began from; None where that was the shipped model."""
+        earlier = [r for r in self.rounds() if r.id <= round_id]
+        parent = earlier[-1].parent_model_id
+        return next((r.id for r in reversed(earlier[:-1]) if r.has_model and r.model_id == parent), None)
+
     def _round(self, round_id: int) -> tuple[str, bytes]:
         with self._store.access() as connection:
             row = connection.execute("SELECT model_id, model FROM rounds WHERE id = ?", (round_id,)).fetchone()
@@ -133,4 +144,4 @@ class RoundRecord(Record):
 
 
 def _in_use(round_id: int) -> tuple[object, ...]:
-    return ("round", 0, 0, 0, 0, 0, -1, -1, None, "", 0, round_id)
+    return ("round", 0, 0, 0, 0, 0, -1, -1, None, "", 0, round_id, 0)

@@ -24,8 +24,9 @@ RunState = Literal["done", "cancelled", "failed"]
 # for each place of the newest grid the tile of the newest run (with MAX, SQLite takes the row that holds the maximum)
 _PRESENT = """
     SELECT {columns}, MAX(run) AS run FROM tiles
-    WHERE size = (SELECT size FROM tiles ORDER BY run DESC LIMIT 1) GROUP BY x, y
+    WHERE size = (SELECT size FROM tiles ORDER BY run DESC LIMIT 1) {which} GROUP BY x, y
 """
+_OF_MODEL = "AND run IN (SELECT id FROM runs WHERE model_id = ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Detections:
     runs : int64 (n,)
         The run that found each cell.
     model_ids : dict of int to str
-        The model of each run.
+        The model of each run that has looked anywhere.
     tiles : int64 (m, 2)
         (x, y) of the tiles scanned, with and without cells.
     counts : int64 (m,)
@@ -108,15 +109,17 @@ class ScanRecord(Record):
         with self._store.access() as connection:
             return [Run(*row) for row in connection.execute(sql)]
 
-    def detections(self) -> Detections:
-        """Return what was found at each place by the run that looked at it last.
+    def detections(self, model_id: str | None = None) -> Detections:
+        """Return what was found at each place by the run that looked at it last, or by the last one of a model.
 
         Places are the tiles of the grid (tile size) that the newest run used; what was found on another grid is kept
         in the file, but not shown. Raises CaseError.
         """
         with self._store.access() as connection:
-            rows = connection.execute(_PRESENT.format(columns="x, y, size, n, cells")).fetchall()
-            model_ids = dict(connection.execute("SELECT id, model_id FROM runs").fetchall())
+            which, values = ("", ()) if model_id is None else (_OF_MODEL, (model_id,))
+            rows = connection.execute(_PRESENT.format(columns="x, y, size, n, cells", which=which), values).fetchall()
+            sql = "SELECT id, model_id FROM runs WHERE id IN (SELECT run FROM tiles) ORDER BY id"
+            model_ids = dict(connection.execute(sql).fetchall())
         try:
             cells = Cells.from_bytes(b"".join(row[4] for row in rows))
         except ValueError:
@@ -136,5 +139,5 @@ class ScanRecord(Record):
     def scanned(self, model_id: str) -> set[tuple[int, int]]:
         """Return (x, y) of the tiles whose present cells come from the model: no need to look there again."""
         with self._store.access() as connection:
-            sql = f"SELECT x, y FROM ({_PRESENT.format(columns='x, y')}) AS t JOIN runs ON runs.id = t.run"
+            sql = f"SELECT x, y FROM ({_PRESENT.format(columns='x, y', which='')}) AS t JOIN runs ON runs.id = t.run"
             return set(connection.execute(f"{sql} WHERE model_id = ?", (model_id,)).fetchall())

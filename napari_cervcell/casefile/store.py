@@ -37,7 +37,8 @@ CREATE TABLE events (
     cell INTEGER NOT NULL DEFAULT 0,
     x1 REAL NOT NULL DEFAULT 0, y1 REAL NOT NULL DEFAULT 0, x2 REAL NOT NULL DEFAULT 0, y2 REAL NOT NULL DEFAULT 0,
     label INTEGER NOT NULL DEFAULT -1, detected_label INTEGER NOT NULL DEFAULT -1, score REAL,
-    model_id TEXT NOT NULL DEFAULT '', group_id INTEGER NOT NULL DEFAULT 0, target INTEGER NOT NULL DEFAULT 0
+    model_id TEXT NOT NULL DEFAULT '', group_id INTEGER NOT NULL DEFAULT 0, target INTEGER NOT NULL DEFAULT 0,
+    drawn INTEGER
 );
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the events of a case are only ever added to'); END;
@@ -47,7 +48,8 @@ BEGIN SELECT RAISE(ABORT, 'the events of a case are only ever added to'); END;
 CREATE TABLE rounds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL, finished TEXT, parent_model_id TEXT NOT NULL,
     settings TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'running', metrics TEXT NOT NULL DEFAULT '{}',
-    model_id TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '', model BLOB
+    model_id TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '', model BLOB,
+    reviewer TEXT
 );
 """
 
@@ -146,7 +148,8 @@ class Store:
             _check(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")  # a case that cannot be written is refused now, not at a verdict
-            connection.execute("ROLLBACK")
+            _add_what_is_new(connection)
+            connection.execute("COMMIT")
             return cls(path, connection)
         except BaseException as error:
             if connection is not None:
@@ -227,6 +230,14 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _add_what_is_new(connection: sqlite3.Connection) -> None:
+    # older programs never ask for these columns, so they make no new format
+    for table, column, kind in (("events", "drawn", "INTEGER"), ("rounds", "reviewer", "TEXT")):
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info ({table})")]
+        if column not in columns:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -28,11 +28,21 @@ class TrainingProcess:
     (message) and ``cancelled``.
     """
 
-    def __init__(self, case_path: str | Path, slide_path: str | Path, *, seconds: float = 60.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        case_path: str | Path,
+        slide_path: str | Path,
+        *,
+        seconds: float = 60.0,
+        seed: int = 0,
+        reviewer: str | None = None,
+    ) -> None:
         self._command = [
             sys.executable, "-m", f"{__package__}.worker", str(case_path), str(slide_path),
             "--seconds", str(seconds), "--seed", str(seed),
         ]  # fmt: skip
+        if reviewer is not None:
+            self._command.append(f"--reviewer={reviewer}")
         self._case_path = Path(case_path)
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None

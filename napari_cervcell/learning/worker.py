@@ -41,12 +41,13 @@ def main() -> None:
     parser.add_argument("slide", type=Path)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reviewer")
     args = parser.parse_args()
     _end_with_parent()
     with suppress(OSError, AttributeError):
         os.nice(10)  # the window comes first
     try:
-        _round(args.case, args.slide, args.seconds, args.seed)
+        _round(args.case, args.slide, args.seconds, args.seed, args.reviewer)
     except CervcellError as error:
         _say("failed", message=str(error))
     except MemoryError:
@@ -56,8 +57,8 @@ def main() -> None:
         raise
 
 
-def _round(case_path: Path, slide_path: Path, seconds: float, seed: int) -> None:
-    with Case.open(case_path) as case, open_slide(slide_path, mpp=case.mpp) as slide:
+def _round(case_path: Path, slide_path: Path, seconds: float, seed: int, reviewer: str | None) -> None:
+    with Case.open(case_path, reviewer) as case, open_slide(slide_path, mpp=case.mpp) as slide:
         parent = current_model(case)
         number = case.start_round(parent.id, {"seconds": seconds, "seed": seed})
         _say("started", round=number)

@@ -1,98 +1,77 @@
-"""Small live figures of a sitting."""
+"""The live figures of a sitting."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..casefile import Annotations, State
+from .estimates import Estimate, over, share_of, total_of, wilson
+from .evidence import Evidence
+from .sampling import BINS
 
-__all__ = ["ClassCount", "Precision", "counts_of", "precision_of", "wilson"]
+__all__ = ["ClassFigures", "figures_of"]
 
-_NARROW = 0.2
+_ENOUGH_CHECKED = 10  # cells (of a class, or else of all) in checked regions, to speak of the recall elsewhere
 
 
-class ClassCount(NamedTuple):
-    """How many cells of one class there are.
+class ClassFigures(NamedTuple):
+    """What the reviewed cells tell of one class on the whole slide.
 
     Attributes
     ----------
-    detected : int
-        Cells of the class: those nobody has looked at with a score of at least the threshold, and those that the
-        reviewer says are there.
-    reviewed : int
-        Of these, those that the reviewer says are there.
-    rejected : int
-        Detections of the class that the reviewer rejected.
+    precision : Estimate
+        Of the detections that are shown as this class, the share that is of this class.
+    recall : Estimate
+        Of the cells of this class in checked regions, the share that the model had found, at whatever score.
+    total : Estimate
+        How many cells of this class are on what was scanned.
+    with_missed : bool
+        Whether that counts the cells that the model missed, by what checked regions tell; these must hold some cells.
     """
 
-    detected: int
-    reviewed: int
-    rejected: int
+    precision: Estimate
+    recall: Estimate
+    total: Estimate
+    with_missed: bool
+
+    def enough(self, within: float = 0.1) -> bool:
+        """Whether the number of cells is known to within the given share of it, or to the cell."""
+        return self.total.within <= within or self.total.high - self.total.low < 1
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """Of the reviewed detections that the model gave one class, how many the reviewer left as they were.
+def figures_of(evidence: Evidence, threshold: float, classes: int) -> list[ClassFigures]:
+    """Return one :class:`ClassFigures` a class, of `classes`.
 
-    It speaks of what was reviewed, which need not be typical: the queue asks the doubtful cells first.
+    They speak of the model whose detections are present now, and rest on verdicts on cells that it had not learnt
+    from: of these the random sample, and the checked regions.
     """
-
-    right: int
-    reviewed: int
-
-    @property
-    def value(self) -> float:
-        """The share, NaN where nothing was reviewed."""
-        return self.right / self.reviewed if self.reviewed else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the share."""
-        return wilson(self.right, self.reviewed)
-
-    @property
-    def enough(self) -> bool:
-        """Whether the interval is so narrow (0.2) that more reviewing would tell little."""
-        low, high = self.interval
-        return high - low <= _NARROW
-
-
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson interval of a share of `right` among `n`; all of (0, 1) where n is 0."""
-    if n == 0:
-        return 0.0, 1.0
-    share, spread = right / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    t = evidence
+    sizes, asked = t.sizes(), t.asked()
+    shown_sizes, shown_asked = t.sizes(threshold), t.asked(threshold)
+    everywhere = _recall(t.found_checked.sum(), t.missed_checked.sum())
+    figures = []
+    for label in range(classes):
+        own = slice(label * BINS, (label + 1) * BINS)
+        right = t.asked(threshold, label)
+        precision = share_of(shown_sizes[own], shown_asked[own], right[own])
+        recall = _recall(t.found_checked[label], t.missed_checked[label])
+        found = total_of(sizes, asked, t.asked(None, label))
+        enough_checked = t.found_checked[label] + t.missed_checked[label] >= _ENOUGH_CHECKED
+        rate = recall if enough_checked else everywhere
+        # how many were missed is told by checked regions; without, those count that happened to be seen
+        with_missed = rate.asked >= _ENOUGH_CHECKED
+        total = over(found, rate) if with_missed else found.plus(float(t.added[label]))
+        total = total.plus(float(t.known[label]))
+        confirmed = float(t.confirmed[label])
+        low, high = max(total.low, confirmed), max(total.high, confirmed)
+        total = Estimate(max(total.value, confirmed), low, high, total.asked)
+        figures.append(ClassFigures(precision, recall, total, with_missed))
+    return figures
 
 
-def tally(
-    labels: NDArray[np.int16], states: NDArray[np.int8], scores: NDArray[np.float32], threshold: float, classes: int
-) -> NDArray[np.int64]:
-    """Return int64 (3, classes): new cells of at least `threshold`, cells that the reviewer says are there, rejected
-    ones."""
-    kinds = (states == 0) & (scores >= threshold), (states > 0) & (states != State.REJECTED), states == State.REJECTED
-    return np.stack([np.bincount(labels[kind & (labels >= 0)], minlength=classes) for kind in kinds])
-
-
-def counts_of(tallied: NDArray[np.int64]) -> list[ClassCount]:
-    """Return one :class:`ClassCount` a class, from what :func:`tally` returns."""
-    return [ClassCount(new + there, there, rejected) for new, there, rejected in tallied.T.tolist()]
-
-
-def precision_of(annotations: Annotations, classes: int) -> list[Precision]:
-    """Return one :class:`Precision` a class, of `classes`; cells that no model had found do not count."""
-    detected = annotations.detected_labels
-    right = _per_class(detected[(detected >= 0) & (annotations.states == State.ACCEPTED)], classes)
-    asked = _per_class(detected[detected >= 0], classes)
-    return [Precision(r, n) for r, n in zip(right, asked, strict=True)]
-
-
-def _per_class(labels: NDArray[np.int16], classes: int) -> list[int]:
-    return [int(n) for n in np.bincount(labels, minlength=classes)]
+def _recall(found: np.int64, missed: np.int64) -> Estimate:
+    n = int(found + missed)
+    share = int(found) / n if n else math.nan
+    return Estimate(share, *wilson(share, n), n)

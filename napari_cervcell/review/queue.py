@@ -5,35 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells import FloatArray, IntArray
+from ..casefile import State
+from ..cells import IntArray
+from .sampling import BINS
+from .strategies import STRATEGIES, Pool, StrategyName, mix
 from .table import CellTable
 
-__all__ = ["Queue", "worth_asking"]
+__all__ = ["Queue"]
 
 _AHEAD = 512  # how many cells are put in order at a time
-_RAREST = 4.0  # a rare class counts at most so many times as much as the commonest
-_SECOND_LOOK = 1.0
-
-
-def worth_asking(
-    labels: IntArray, scores: FloatArray, class_scores: FloatArray, weights: FloatArray, threshold: float
-) -> FloatArray:
-    """Return float32 (n,), how much there is to learn from asking about each detection.
-
-    Doubt whether it is a cell (score near the threshold) and, as far as it is one, doubt of its class, multiplied by
-    the weight of the class, which is high where the class is rare; see :func:`rarity`.
-    """
-    doubt = 1 - np.abs(scores - threshold) / max(threshold, 1 - threshold)
-    unsure = scores * (1 - class_scores)
-    worth: FloatArray = ((doubt + unsure) * weights[labels]).astype(np.float32)
-    return worth
-
-
-def rarity(labels: IntArray, scores: FloatArray, classes: int) -> FloatArray:
-    """Return float32 (C,), 1 for the commonest class and up to 4 for rare ones, by the expected number of cells."""
-    expected = np.bincount(labels, weights=scores, minlength=classes) + 1
-    weights: FloatArray = np.minimum(np.sqrt(expected.max() / expected), _RAREST).astype(np.float32)
-    return weights
 
 
 class Queue:
@@ -46,11 +26,14 @@ class Queue:
     ----------
     current : int or None
         The row of the cell that is shown.
+    drawn : set of int
+        The rows that the queue has led to because they were drawn at random.
     """
 
-    def __init__(self, table: CellTable, classes: int, seed: int) -> None:
+    def __init__(self, table: CellTable, classes: int, strategy: StrategyName, seed: int) -> None:
         self._table = table
         self._classes = classes
+        self._strategy = strategy
         self._generator = np.random.default_rng(seed)
         self.restart(None)
 
@@ -60,7 +43,9 @@ class Queue:
         self._trail: list[int] = []
         self._at = -1
         self._passed: set[int] = set()
+        self.drawn: set[int] = set()
         self._ahead = np.zeros(0, np.int64)
+        self._lots_ahead: set[int] = set()
         self._fresh = False
         self.select(current)
 
@@ -102,7 +87,10 @@ class Queue:
         ahead = self._still_ahead()
         self._ahead = ahead[1:]
         if len(ahead):
-            self.select(int(ahead[0]))
+            row = int(ahead[0])
+            if row in self._lots_ahead:
+                self.drawn.add(row)
+            self.select(row)
         elif self.current is not None and not self._is_askable(self.current):
             self.select(None)
         return self.current
@@ -143,18 +131,49 @@ class Queue:
         if self.current is not None:
             wanted[self.current] = False
         rows = np.flatnonzero(wanted)
-        again = np.flatnonzero(r["disagrees"][rows])
+        pool = self._pool(rows, threshold)
+        if self._strategy == "mix":
+            best, drawn = mix(pool, _AHEAD)
+        else:
+            best = STRATEGIES[self._strategy](pool, _AHEAD)
+            drawn = np.full(len(best), self._strategy == "random")
+        self._ahead = rows[best]
+        self._lots_ahead = set(rows[best[drawn]].tolist())
+        self._fresh = True
+
+    def _pool(self, rows: IntArray, threshold: float) -> Pool:
+        r = self._table.rows
+        again = r["disagrees"][rows]
         # of a cell that the reviewer has named and a later model names otherwise, ask about what that model says
         source = rows.copy()
         source[again] = r["partner"][rows[again]]
-        labels, scores, class_scores = (r[name][source] for name in ("found_label", "found_score", "found_class_score"))
-        weights = rarity(labels, scores, self._classes)
-        worth = worth_asking(labels, scores, class_scores, weights, threshold)
-        worth[again] += _SECOND_LOOK
-        if len(rows) > _AHEAD:
-            best = np.argpartition(-worth, _AHEAD)[:_AHEAD]
-            rows, worth = rows[best], worth[best]
-        ties = self._generator.random(len(rows))  # equals come in no order of place
-        ahead: IntArray = rows[np.lexsort((ties, -worth))]
-        self._ahead = ahead
-        self._fresh = True
+        names = ("found_label", "found_score", "found_class_score", "lot", "stratum", "earlier_label", "earlier_score")
+        labels, scores, class_scores, lots, strata, earlier_labels, earlier_scores = (r[n][source] for n in names)
+        said = self._table.rows_of(self._table.annotations.ids.tolist())
+        asked = said[r["partner"][said] >= 0]
+        reviewed, rejected = (
+            np.bincount(r["stratum"][r["partner"][of]], minlength=self._classes * BINS)
+            for of in (asked, asked[r["state"][asked] == State.REJECTED])
+        )
+        sizes = np.bincount(strata, minlength=self._classes * BINS)
+        sizes -= np.bincount(strata[again], minlength=self._classes * BINS)
+        return Pool(
+            labels,
+            scores,
+            class_scores,
+            source,
+            self._table.index.points,
+            lots,
+            strata,
+            earlier_labels,
+            earlier_scores,
+            again,
+            sizes + reviewed,
+            reviewed,
+            rejected,
+            self._table.index.points[said],
+            r["label"][said],
+            self._classes,
+            threshold,
+            self._generator,
+        )

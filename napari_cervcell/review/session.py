@@ -12,11 +12,14 @@ from psygnal import Signal
 from ..casefile import Case, State, Verdict
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
+from .counts import ClassCount, counts_of
 from .density import Density
-from .figures import ClassCount, Precision, counts_of, precision_of
+from .evidence import Evidence
+from .figures import ClassFigures, figures_of
 from .queue import Queue
 from .rows import GrowingIndex
 from .sheet import Snapshot
+from .strategies import StrategyName
 from .table import CellTable, Scanned
 from .verdicts import Imported, ReviewError, assign, resolve
 
@@ -49,8 +52,10 @@ class Session:
     case : Case
     threshold : float
         Detections below this score are not shown, unless a reviewer has spoken of them.
+    strategy : str
+        By which what is worth asking is chosen; see :mod:`.strategies`. The mix always keeps a random share.
     seed : int
-        Of the random order in which cells equally worth asking come.
+        Of what the strategies leave to chance.
     """
 
     cells_changed = Signal()
@@ -61,14 +66,16 @@ class Session:
     reloaded = Signal()
     """rows have new numbers"""
 
-    def __init__(self, slide: Slide | None, case: Case, *, threshold: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self, slide: Slide | None, case: Case, *, threshold: float = 0.5, strategy: StrategyName = "mix", seed: int = 0
+    ) -> None:
         self.slide = slide
         self.case = case
         self._threshold = threshold
         self._classes_shown = np.ones(len(case.taxonomy) + 1, bool)  # the last is for cells of no class
         self._table = CellTable(case)
         self._checked = case.checked_regions()
-        self._queue = Queue(self._table, len(case.taxonomy), seed)
+        self._queue = Queue(self._table, len(case.taxonomy), strategy, seed)
         self._last_label = 0
 
     # ------------------------------------------------------------------------------------------------ the cells
@@ -303,7 +310,7 @@ class Session:
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
-        self.case.check_region((x1, y1, x2, y2))
+        self.case.check_region((x1, y1, x2, y2), self._table.newest_model_id)
         self._follow({})
 
     def undo(self) -> bool:
@@ -344,9 +351,11 @@ class Session:
         """Return how many cells there are of each class of the taxonomy."""
         return counts_of(self._table.tally(self._threshold, len(self.taxonomy)))
 
-    def precision(self) -> list[Precision]:
-        """Return for each class how much of what models gave that class the reviewer left so."""
-        return precision_of(self._table.annotations, len(self.taxonomy))
+    def figures(self) -> list[ClassFigures]:
+        """Return what the verdicts tell of each class on the whole slide, under the model that has scanned last."""
+        classes = len(self.taxonomy)
+        evidence = Evidence.of(self._table, self._checked, self.case.checked_models(), classes)
+        return figures_of(evidence, self._threshold, classes)
 
     # ---------------------------------------------------------------------------------------------------- inside
 
@@ -389,7 +398,8 @@ class Session:
             cell=int(r["annotation"][row]) if known else None,
             detected_label=detected,
             score=float(r["found_score"][source]) if source >= 0 else np.nan,
-            model_id=self._table.model_of(source) if source >= 0 else "",
+            model_id=self._table.model_of(source) if source >= 0 else self._table.newest_model_id,
+            drawn=row in self._queue.drawn,
         )
 
     def _follow(self, homes: dict[int, int]) -> IntArray:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..cells import FloatArray, IntArray
 from ..taxonomy import Taxonomy
-from .queue import rarity, worth_asking
+from .strategies import rarity, worth_asking
 from .table import CellTable
 
 __all__ = ["Choice", "Sheet", "Snapshot"]

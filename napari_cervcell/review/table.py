@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
-from .figures import tally
+from .committee import NO_LOOK, opinions
+from .counts import tally
 from .rows import GrowingIndex, Rows
+from .sampling import lots_of, stratum_of
 
 __all__ = ["GONE", "CellTable", "Scanned"]
 
@@ -21,6 +23,8 @@ GONE = -1
 that the reviewer has spoken of. No query returns it; it keeps its number, so that no other row's number changes."""
 
 _NONE = np.zeros(0, np.int64)
+_ID = 12  # characters of a model's id that annotations keep
+_FOUND = ("found_label", "found_score", "found_class_score")
 
 _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "box": np.zeros(4, np.float32),
@@ -39,6 +43,11 @@ _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "found_score": np.float32(np.nan),
     "found_class_score": np.float32(np.nan),
     "model": np.int16(-1),
+    "stratum": np.int16(-1),
+    "lot": np.float32(1),
+    # what the model before had found here
+    "earlier_label": np.int16(NO_LOOK),
+    "earlier_score": np.float32(0),
     # how the two belong together
     "covered": np.bool_(False),
     "partner": np.int64(-1),  # the row of the detection that an annotation is matched to
@@ -76,6 +85,8 @@ class CellTable:
         The centres of all rows, of the gone ones too.
     annotations : Annotations
         What the reviewer has said, as in the rows.
+    newest_model : int
+        The number of the model that has scanned last, -1 for none; see :meth:`numbers_of`.
     """
 
     def __init__(self, case: Case) -> None:
@@ -91,17 +102,35 @@ class CellTable:
         self._held = -1
         self._longest_reach = 0.0
         self._models: list[str] = []
+        self.newest_model = -1
         self._row_of: dict[int, int] = {}
         self._tally: tuple[tuple[float, int], IntArray] | None = None
         found = self._append_all_found(detections)
         placed = self._place(np.arange(len(annotations)), {})
         self._match(found, placed)
         self._show(np.arange(len(self.rows)))
+        models = list(dict.fromkeys(reversed(detections.model_ids.values())))
+        if models:
+            self.newest_model = self._number(models[0])
+        if len(models) > 1:
+            self._hear(found, self._case.detections(models[1]).cells)
 
     def model_of(self, row: int) -> str:
         """Return the id of the model that found the cell; empty where none did."""
         number = int(self.rows["model"][row])
         return self._models[number] if number >= 0 else ""
+
+    def numbers_of(self, model_ids: NDArray[np.str_]) -> NDArray[np.int16]:
+        """Return the number that each model has in the column "model", -1 where it has found nothing present."""
+        names, which = np.unique(model_ids, return_inverse=True)
+        known = {name[:_ID]: number for number, name in enumerate(self._models) if name}
+        numbers: NDArray[np.int16] = np.array([known.get(name[:_ID], -1) for name in names.tolist()], np.int16)[which]
+        return numbers
+
+    @property
+    def newest_model_id(self) -> str:
+        """The id of the model that has scanned last, empty for none."""
+        return self._models[self.newest_model] if self.newest_model >= 0 else ""
 
     def rows_of(self, annotations: Iterable[int]) -> IntArray:
         """Return the rows of annotations, by their ids."""
@@ -216,12 +245,11 @@ class CellTable:
         steps = list(scanned)
         if not steps:
             return
+        self.newest_model = self._number(self._case.runs()[-1].model_id)
         if any(step.tile.size != self._tile_size for step in steps):
             self._change_grid()
             return
-        new = self._append_found(
-            Cells.concatenate([step.cells for step in steps]), self._number(self._case.runs()[-1].model_id)
-        )
+        new = self._append_found(Cells.concatenate([step.cells for step in steps]), self.newest_model)
         replaced = [_NONE]
         start = 0
         for step in steps:
@@ -231,6 +259,10 @@ class CellTable:
             self._tiles[place] = rows
         old = np.concatenate(replaced)
         self.rows["found"][old] = False
+        earlier = old[self.rows["model"][old] != self.newest_model]
+        if len(earlier):
+            r = self.rows
+            self._hear(new, Cells(*(r[name][earlier] for name in ("box", *_FOUND))))
         touched = np.concatenate([old, new])
         self._show(touched)
         self._settle(self._annotated_about(touched))
@@ -257,9 +289,12 @@ class CellTable:
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
-        self.index.add(cells.centres)
+        centres = cells.centres
+        self.index.add(centres)
         return self.rows.append(
             len(cells),
+            stratum=stratum_of(cells.labels, cells.scores),
+            lot=lots_of(centres),
             box=cells.boxes,
             found=True,
             found_label=cells.labels,
@@ -267,6 +302,12 @@ class CellTable:
             found_class_score=cells.class_scores,
             model=model,
         )
+
+    def _hear(self, rows: IntArray, earlier: Cells) -> None:
+        """Note what the model before had found in the places of the detections `rows`."""
+        labels, scores = opinions(self.index.points[rows], earlier)
+        self.rows["earlier_label"][rows] = labels
+        self.rows["earlier_score"][rows] = scores
 
     def _number(self, model_id: str) -> int:
         if model_id not in self._models:

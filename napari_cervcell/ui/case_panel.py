@@ -13,15 +13,18 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QElidingLabel
 
+from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
 
 if TYPE_CHECKING:
+    from ..review import ClassFigures
     from .desk import Desk
 
 __all__ = ["CasePanel"]
@@ -30,15 +33,17 @@ _FORMATS = {"QuPath GeoJSON": ("geojson", ".geojson"), "COCO": ("coco", ".json")
 
 
 class CasePanel(QWidget):
-    """Counts per class, the reviewer's name, export, and where the case file is."""
+    """Counts and figures per class, the reviewer's name, export, and where the case file is."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
         self._counts = QGridLayout()
         self._counts.setVerticalSpacing(2)
-        self._counts.setColumnStretch(1, 1)
+        self._counts.setHorizontalSpacing(2)
+        self._counts.setColumnStretch(0, 1)
         self._cells: list[tuple[QLabel, QLabel]] = []
+        self.figures: list[tuple[QLabel, QLabel]] = []
         self.chips: list[QToolButton] = []
         self.reviewer = LineEdit(label="Reviewer", tooltip="Your name; it is noted with every verdict")
         self.reviewer.native.editingFinished.connect(self._set_reviewer)
@@ -61,6 +66,7 @@ class CasePanel(QWidget):
         layout.addLayout(out)
         layout.addWidget(self.path)
         desk.opened.connect(self._opened)
+        desk.figures_changed.connect(self._show_figures)
 
     def _opened(self) -> None:
         session, case = self._desk.session, self._desk.case
@@ -73,33 +79,36 @@ class CasePanel(QWidget):
             [
                 ("Detected", "Cells shown at the present threshold"),
                 ("Reviewed", "Of these, cells that a reviewer has accepted, corrected or added"),
+                ("Right %", "Which share of the cells shown as a class is of that class: the 95 % interval"),
+                ("On slide", "How many cells of a class there are: the 95 % interval. ✓: enough reviewed"),
             ],
-            2,
+            1,
         ):
-            head = QLabel(text)
+            head = _small(QLabel(text))
             head.setToolTip(tip)
             self._counts.addWidget(head, 0, column, Qt.AlignmentFlag.AlignRight)
-        self._cells, self.chips = [], []
+        self._cells, self.figures, self.chips = [], [], []
         for row, cell_class in enumerate(session.taxonomy, 1):
             chip = QToolButton()
-            chip.setText(cell_class.letter)
+            chip.setText(cell_class.name)
             chip.setCheckable(True)
             chip.setChecked(bool(session.classes_shown[row - 1]))
-            chip.setFixedSize(22, 20)
+            chip.setFixedHeight(20)
+            chip.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             chip.setToolTip(f"Show or hide {cell_class.name} cells on the slide.")
             chip.setStyleSheet(
-                "QToolButton { font-weight: bold; border-radius: 3px; "
+                "QToolButton { font-size: 11px; font-weight: bold; border-radius: 3px; padding: 0px 4px; "
                 f"border: 2px solid {cell_class.color}; background: transparent; }} "
                 f"QToolButton:checked {{ background: {cell_class.color}; color: {text_on(cell_class.color)}; }}"
             )
             chip.toggled.connect(lambda shown, label=row - 1: self._show_class(label, shown))
             self.chips.append(chip)
-            figures = QLabel(), QLabel()
+            counts, figures = (QLabel(), QLabel()), (QLabel(), QLabel())
             self._counts.addWidget(chip, row, 0)
-            self._counts.addWidget(QLabel(cell_class.name), row, 1)
-            for column, figure in enumerate(figures, 2):
-                self._counts.addWidget(figure, row, column, Qt.AlignmentFlag.AlignRight)
-            self._cells.append(figures)
+            for column, label in enumerate([*counts, *figures], 1):
+                self._counts.addWidget(_small(label), row, column, Qt.AlignmentFlag.AlignRight)
+            self._cells.append(counts)
+            self.figures.append(figures)
         session.counts_changed.connect(self.refresh)
         self.refresh()
 
@@ -109,6 +118,15 @@ class CasePanel(QWidget):
             for (detected, reviewed), count in zip(self._cells, self._desk.session.counts(), strict=True):
                 detected.setText(f"{count.detected:,}")
                 reviewed.setText(f"{count.reviewed:,}")
+
+    def _show_figures(self, all_figures: list[ClassFigures]) -> None:
+        for cell_class, (right, on_slide), figures in zip(
+            self._desk.session.taxonomy, self.figures, all_figures, strict=True
+        ):
+            right.setText(share(figures.precision))
+            right.setToolTip(about_share(cell_class.name, figures))
+            on_slide.setText(f"{'✓ ' * figures.enough(ENOUGH)}{number(figures.total)}")
+            on_slide.setToolTip(about_number(cell_class.name, figures))
 
     def _show_class(self, label: int, shown: bool) -> None:
         if self._desk.session is not None:
@@ -133,3 +151,9 @@ class CasePanel(QWidget):
         with self._desk.guard():
             export_case(self._desk.case, path, _FORMATS[self.format.currentText()][0])
             self._desk.said.emit(f"Exported to {path}.")
+
+
+def _small(label: QLabel) -> QLabel:
+    # all columns side by side in the narrowest dock
+    label.setStyleSheet("font-size: 11px;")
+    return label

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import Session
+from ..review.models import export_model, import_model
 from ..slides import Slide
 from .memory import Memory
 from .places import case_path_for
-from .tasks import Detection, Training
+from .tasks import Detection, Training, use_torch
 from .view import Rectangle, View
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = ["Desk"]
+
+_FIGURES_MS = 200
 
 
 def _usual_threshold() -> float:
@@ -66,6 +70,8 @@ class Desk(QObject):
     failed = Signal(str)
     """an error for the user, in words"""
     models_changed = Signal()
+    figures_changed = Signal(list)
+    """what the verdicts tell of each class, list of ClassFigures: some time after the last change"""
 
     def __init__(self, viewer: napari.viewer.Viewer, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -81,6 +87,11 @@ class Desk(QObject):
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
         self._case: Case | None = None
+        # a million cells take some hundredths of a second: not at every tile of a scan
+        self._figures_timer = QTimer(self)
+        self._figures_timer.setSingleShot(True)
+        self._figures_timer.setInterval(_FIGURES_MS)
+        self._figures_timer.timeout.connect(lambda: self.figures_changed.emit(self.session.figures()))
 
     # ------------------------------------------------------------------------------------------ slide and case
 
@@ -139,11 +150,18 @@ class Desk(QObject):
     def _begin(self) -> None:
         self.session = Session(self.slide, self._case, threshold=_usual_threshold())
         self.opened.emit()
+        self.session.counts_changed.connect(self._figures_soon)
+        self.figures_changed.emit(self.session.figures())
+
+    def _figures_soon(self) -> None:
+        if not self._figures_timer.isActive():
+            self._figures_timer.start()
 
     def clear(self) -> None:
         """End the session: stop what is running and close the case. Everything is on disk already."""
         if self.session is not None:
             self.closing.emit()
+        self._figures_timer.stop()
         self.detection.shut_down()
         self.training.shut_down()
         if self.memory is not None:
@@ -171,7 +189,7 @@ class Desk(QObject):
     def report(self, error: Exception) -> None:
         """Show an error of a worker; one that is a mistake of ours is raised again, with its traceback."""
         if not isinstance(error, CervcellError):
-            self.failed.emit(f"Detection stopped on an unexpected error: {error}. What was found so far is kept.")
+            self.failed.emit(f"The work stopped on an unexpected error: {error}. What was done so far is kept.")
             raise error
         self.failed.emit(str(error))
 
@@ -226,12 +244,34 @@ class Desk(QObject):
 
     def train(self, seconds: float) -> None:
         if self.session is not None and not self.training.running:
-            self.training.start(self._case.path, self.slide.path, seconds)
+            self.training.start(self._case.path, self.slide.path, seconds, self._case.reviewer)
 
     def use_round(self, round_id: int | None) -> None:
         with self.guard():
             self._case.use_round(round_id)
             self.models_changed.emit()
+
+    def export_model(self, round_id: int, path: Path) -> None:
+        with self.guard():
+            export_model(self._case, round_id, path)
+            self.said.emit(f"Exported to {path}.")
+
+    def import_model(self, path: Path) -> None:
+        """Keep a model file in the case, beside the rounds."""
+        case = self._case
+
+        def bring_in() -> int:
+            use_torch()
+            return import_model(case, path)
+
+        def brought_in(number: int) -> None:
+            self.said.emit(f"The model is kept as round {number}.")
+            self.models_changed.emit()
+
+        worker = create_worker(bring_in, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(brought_in)
+        worker.errored.connect(self.report)
+        worker.start()
 
     def _after_training(self, message: dict[str, Any]) -> None:
         self.models_changed.emit()

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .parts import Button, LossCurve
+from .rounds_list import RoundsList
 from .tasks import time_left
 
 if TYPE_CHECKING:
-    from ..casefile import Round
     from .desk import Desk
 
 __all__ = ["ROUND_SECONDS", "LearnPanel"]
 
 ROUND_SECONDS = 60.0
 """How long a round may take."""
-
-
-def _in_words(round_: Round) -> str:
-    return "kept as a candidate" if round_.state == "candidate" else round_.state
 
 
 class LearnPanel(QWidget):
@@ -46,15 +42,14 @@ class LearnPanel(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setToolTip("How far the round is, or what came of the last one")
-        self._rounds = QVBoxLayout()
-        self._rounds.setSpacing(2)
+        self.rounds = RoundsList(desk)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.waiting)
         layout.addLayout(buttons)
         layout.addWidget(self.curve)
         layout.addWidget(self.status)
-        layout.addLayout(self._rounds)
+        layout.addWidget(self.rounds)
         desk.training.started.connect(self._begun)
         desk.training.progressed.connect(self._show)
         desk.training.finished.connect(self._end)
@@ -91,38 +86,16 @@ class LearnPanel(QWidget):
         self._enable()
 
     def refresh(self) -> None:
-        """List the rounds again."""
-        while (item := self._rounds.takeAt(0)) is not None:
-            if item.widget() is not None:
-                item.widget().deleteLater()
+        """Count anew what the newest round has not seen."""
         case = self._desk.case
         if case is None:
             return
-        active = case.active_round
         rounds = [r for r in case.rounds() if r.has_model]
         self._learnt_up_to = (
             max((e.id for e in case.events() if e.time <= rounds[-1].started), default=0) if rounds else 0
         )
-        if rounds:
-            self._add_row("Shipped model", None, active is None)
-        for round_ in rounds:
-            self._add_row(f"Round {round_.id}: {_in_words(round_)}", round_.id, active == round_.id, round_.message)
         self._count()
         self._enable()
-
-    def _add_row(self, text: str, round_id: int | None, in_use: bool, tip: str = "") -> None:
-        row = QWidget()
-        line = QHBoxLayout(row)
-        line.setContentsMargins(0, 0, 0, 0)
-        label = QLabel(f"<b>{text}</b>" if in_use else text)
-        label.setToolTip(tip or "The model that comes with the plugin")
-        use = QPushButton("in use" if in_use else "use")
-        use.setToolTip("Detect with this model, and go on learning from it")
-        use.setEnabled(not in_use)
-        use.clicked.connect(lambda: self._desk.use_round(round_id))
-        line.addWidget(label, 1)
-        line.addWidget(use)
-        self._rounds.addWidget(row)
 
     def _count(self) -> None:
         n = int((self._desk.case.annotations().ids > self._learnt_up_to).sum())

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
+from superqt import QElidingLabel, QLabeledDoubleSlider
 
+from .figures_words import about_share, in_words
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
 from .words import STATES, scores_of
 
 if TYPE_CHECKING:
+    from ..review import ClassFigures
     from ..taxonomy import Taxonomy
     from .desk import Desk
 
@@ -108,16 +110,21 @@ class ReviewPanel(QWidget):
         slider.addWidget(self.buttons["hide"])
         self.reviewed = QLabel()
         self.reviewed.setToolTip("How far the review is")
+        self.quality = QElidingLabel()
+        self._figures: list[ClassFigures] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
         layout.addLayout(self._pairs)
         layout.addLayout(slider)
         layout.addWidget(self.reviewed)
+        layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
+        desk.figures_changed.connect(self._take_figures)
 
     def _opened(self) -> None:
         session = self._desk.session
+        self._figures = []
         self._make_class_buttons(session.taxonomy)
         self.threshold.blockSignals(True)
         self.threshold.setValue(session.threshold)
@@ -141,6 +148,22 @@ class ReviewPanel(QWidget):
         if self._desk.session is not None:
             self._desk.session.threshold = value
 
+    def _take_figures(self, figures: list[ClassFigures]) -> None:
+        self._figures = figures
+        self._show_quality()
+
+    def _show_quality(self) -> None:
+        """Say how good the class of the current cell is, by what was reviewed."""
+        session = self._desk.session
+        label = -1 if session.current is None else int(session.cells.labels[session.current])
+        if label < 0 or not self._figures:
+            self.quality.setText("")
+            self.quality.setToolTip("How often the model is right, of the class of the current cell")
+            return
+        name, figures = session.taxonomy[label].name, self._figures[label]
+        self.quality.setText(in_words(name, figures))
+        self.quality.setToolTip(about_share(name, figures))
+
     def refresh(self, *_: object) -> None:
         """Show the session's current cell."""
         session = self._desk.session
@@ -151,6 +174,7 @@ class ReviewPanel(QWidget):
         counts = session.counts()
         left = sum(c.detected - c.reviewed for c in counts)
         self.reviewed.setText(f"{sum(c.reviewed + c.rejected for c in counts):,} reviewed · {left:,} still to see")
+        self._show_quality()
         current = session.current
         for name in ("accept", "reject", "fly"):
             self.buttons[name].setEnabled(current is not None)

@@ -162,12 +162,12 @@ class Training(QObject):
     def running(self) -> bool:
         return self._wanted or self._process is not None
 
-    def start(self, case_path: Path, slide_path: Path, seconds: float) -> None:
+    def start(self, case_path: Path, slide_path: Path, seconds: float, reviewer: str) -> None:
         def make() -> TrainingProcess:
             use_torch()
             from ..learning import TrainingProcess
 
-            return TrainingProcess(case_path, slide_path, seconds=seconds)
+            return TrainingProcess(case_path, slide_path, seconds=seconds, reviewer=reviewer)
 
         self._wanted = True
         worker = create_worker(make, _start_thread=False)

@@ -54,6 +54,22 @@ def test_a_case_remembers_its_slide(slide, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]  # no -wal, no -shm
 
 
+def test_a_case_of_before_random_draws_were_noted_opens_and_goes_on(slide, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with open_case(path, slide) as case:
+        case.record([Verdict("add", BOX, 1)])
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE events DROP COLUMN drawn")
+    connection.close()
+    with open_case(path, slide) as case:
+        assert [event.drawn for event in case.events()] == [None]
+        case.record([Verdict("accept", (100, 100, 140, 140), 2, detected_label=2, model_id="m", drawn=True)])
+    with open_case(path, slide) as case:
+        assert case.annotations().drawn.tolist() == [False, True]
+        assert case.annotations().model_ids.tolist() == ["", "m"]
+        assert [event.drawn for event in case.events()] == [None, 1]
+
+
 def test_a_case_keeps_the_taxonomy_that_it_was_made_with(slide, tmp_path: Path) -> None:
     two = Taxonomy("two", BETHESDA.classes[:2])
     open_case(tmp_path / "c", slide, taxonomy=two).close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_cervcell.casefile import Case, CaseError
+from napari_cervcell.cells import Cells
 
 
 def test_a_new_case_uses_the_shipped_model(case: Case) -> None:
@@ -71,3 +73,25 @@ def test_nonsense_is_refused(case: Case) -> None:
         case.finish_round(number, "promoted")
     with pytest.raises(ValueError, match="paused"):
         case.finish_round(number, "paused")
+
+
+def test_a_round_says_who_began_it_and_from_which(case: Case) -> None:
+    first = case.start_round("shipped", {})
+    case.finish_round(first, "promoted", {}, b"1", "one")
+    case.reviewer = "ada"
+    second = case.start_round("one", {})
+    case.finish_round(second, "failed")
+    third = case.start_round("one", {})
+    case.finish_round(third, "candidate", {}, b"3", "three")
+    assert [r.reviewer for r in case.rounds()][1:] == ["ada", "ada"]
+    assert case.round_before(third) == case.round_before(second) == first
+    assert case.round_before(first) is None
+
+
+def test_the_detections_of_each_model_are_kept(case: Case) -> None:
+    for model, x in (("one", 10), ("two", 20)):
+        cells = Cells(np.array([[x, 0, x + 10, 10]]), [0], [0.9], [0.9])
+        case.write_tile(case.start_run(model, model, "slide"), 0, 0, 1024, cells)
+    assert case.detections().cells.boxes[0, 0] == 20
+    assert case.detections("one").cells.boxes[0, 0] == 10
+    assert len(case.detections("three")) == 0

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtWidgets import QPushButton
 
 from napari_cervcell.casefile import Case, State
+from napari_cervcell.review import ClassFigures, Estimate
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.keys import KeySheet
 
@@ -116,6 +117,7 @@ def test_napari_takes_no_key_whichever_layer_is_active(hands: Hands, chosen: str
         hands.key("2")
         assert session.cells.labels[row] == 1
         assert session.states[row] > 0
+    hands.look_at((1100, 1100, 1150, 1150))
     hands.point_at(1125, 1125)
     hands.key("a")
     hands.key("4")
@@ -268,3 +270,32 @@ def test_everything_has_a_tooltip(hands: Hands) -> None:
         for widget in hands.widget.findChildren(kind):
             parents = (widget, widget.parentWidget(), widget.parentWidget().parentWidget())
             assert any(p.toolTip() for p in parents), widget
+
+
+def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
+    case_panel, review_panel = hands.widget.case_panel, hands.widget.review_panel
+    assert [label.text() for pair in case_panel.figures for label in pair] == ["–"] * 12
+    assert "nobody knows yet" in case_panel.figures[0][0].toolTip()
+    hands.key("n")
+    assert "no random draw" in review_panel.quality.text()
+    for _ in range(20):
+        hands.key("space")
+    hands.wait("there are figures", lambda: review_panel.quality.text().endswith("of those shown are right"), 5)
+    for _ in range(20):
+        hands.key("space")
+    hands.wait("all is known", lambda: case_panel.figures[0][1].text() == "✓ 7", 5)
+    right, on_slide = case_panel.figures[0]
+    assert right.text() == "100"
+    assert "7 cells drawn at random" in right.toolTip()
+    assert "check regions (c)" in on_slide.toolTip()
+    assert review_panel.quality.text() == ""
+
+
+def test_the_panels_fit_the_narrowest_dock_with_figures_of_any_size(hands: Hands) -> None:
+    case_panel = hands.widget.case_panel
+    known = Estimate(915_000.0, 870_123.4, 960_456.7, 200)
+    figures = [ClassFigures(Estimate(0.5, 0.123, 1.0, 3), known, known, True)] * 6
+    hands.widget.desk.figures_changed.emit(figures)
+    hands.rest(0.1)
+    assert case_panel.figures[2][1].text() == "✓ 870–961 k"
+    assert case_panel.minimumSizeHint().width() <= 340

@@ -7,7 +7,7 @@ import pytest
 
 from napari_cervcell.casefile import Case
 from napari_cervcell.review import Session
-from napari_cervcell.review.queue import rarity, worth_asking
+from napari_cervcell.review.strategies import rarity, worth_asking
 
 BALANCED = np.ones(6, np.float32)
 
@@ -30,7 +30,7 @@ def mixed(case: Case, scan) -> Session:
     common = [(100 + 80 * i, 800, 0, 0.97, 0.99) for i in range(15)]
     asked = [(100, 100, 0, 0.99, 0.99), (300, 100, 0, 0.5, 0.9), (500, 100, 0, 0.95, 0.4), (700, 100, 0, 0.1, 0.9)]
     scan("one", [*asked, (900, 100, 5, 0.9, 0.9), *common])
-    return Session(None, case)
+    return Session(None, case, strategy="uncertainty")
 
 
 def test_doubt_of_the_cell_and_of_its_class_are_worth_asking_about() -> None:
@@ -154,7 +154,7 @@ def test_refresh_puts_the_queue_in_order_for_the_next_step(mixed: Session) -> No
 
 def test_equal_cells_come_in_an_order_set_by_the_seed(case: Case, scan) -> None:
     scan("one", [(100 + 80 * i, 100, 0, 0.5, 0.5) for i in range(20)])
-    orders = [Session(None, case, seed=seed).queue.tolist() for seed in (1, 1, 2)]
+    orders = [Session(None, case, strategy="uncertainty", seed=seed).queue.tolist() for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[2]) == list(range(20))
 
@@ -163,7 +163,7 @@ def test_a_long_queue_is_put_in_order_bit_by_bit(case: Case, scan) -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(1200)
     scan("one", [(70 * (i % 28), 70 * (i // 28) % 1000, 0, s, 1) for i, s in enumerate(scores)], size=2000)
-    session = Session(None, case)
+    session = Session(None, case, strategy="uncertainty")
     asked = walk(session, 1200)
     assert len(set(asked)) == 1200
     doubt = np.abs(session.cells.scores[asked] - 0.5)

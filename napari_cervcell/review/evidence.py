@@ -1,0 +1,108 @@
+"""Which verdicts put the model to the test, and of which detections they are a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..casefile import State
+from ..cells import FloatArray, IntArray
+from .sampling import BINS, sample_of
+from .table import CellTable
+
+__all__ = ["Evidence"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The present detections as a population, and what the reviewer has said of a random sample of them.
+
+    A verdict tests the model that made the detection; that model's children may have learnt from it. So a cell that
+    was reviewed before the present model looked at its place is none of the population: it is known.
+
+    Attributes
+    ----------
+    classes : int
+    strata, scores : int16 (n,), float32 (n,)
+        Of all detections in the population; see :func:`~.sampling.stratum_of`.
+    sample_strata, sample_scores : int16 (m,), float32 (m,)
+        Of those in the random sample.
+    truth : int16 (m,)
+        What these are by the reviewer's word, -1 for no cell.
+    known : int64 (C,)
+        Cells of each class that the present model had no part in, as they were known before.
+    added : int64 (C,)
+        Cells of each class that the present model had missed, in checked regions or elsewhere.
+    confirmed : int64 (C,)
+        All cells of each class that the reviewer has confirmed.
+    found_checked, missed_checked : int64 (C,)
+        Cells of each class in regions checked under the present model: those that it had found and those that not.
+    """
+
+    classes: int
+    strata: NDArray[np.int16]
+    scores: FloatArray
+    sample_strata: NDArray[np.int16]
+    sample_scores: FloatArray
+    truth: NDArray[np.int16]
+    known: IntArray
+    added: IntArray
+    confirmed: IntArray
+    found_checked: IntArray
+    missed_checked: IntArray
+
+    @classmethod
+    def of(cls, table: CellTable, checked: FloatArray, checked_models: NDArray[np.str_], classes: int) -> Evidence:
+        """Take stock of `table`; `checked` (m, 4) are the checked regions and the models that these put to the test."""
+        r, said = table.rows, table.annotations
+        rows = table.rows_of(said.ids.tolist())
+        partner = r["partner"][rows]
+        has_partner = partner >= 0
+        models = table.numbers_of(said.model_ids)
+        is_test = has_partner & (models >= 0) & (models == r["model"][partner])
+        is_cell = said.states != State.REJECTED
+        truth = np.where(is_cell, said.labels, -1).astype(np.int16)
+
+        tested, truth_tested = partner[is_test], truth[is_test]
+        strata = r["stratum"][tested]
+        free = r["found"] & ~r["covered"]
+        left = np.bincount(r["stratum"][free], minlength=classes * BINS)
+        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], left)
+
+        new_to_it = is_cell & (models >= 0) & (models == table.newest_model)
+        points = table.index.points[rows]
+        inside = np.zeros(len(said), bool)
+        for x1, y1, x2, y2 in checked[table.numbers_of(checked_models) == table.newest_model]:
+            inside |= (points >= (x1, y1)).all(axis=1) & (points <= (x2, y2)).all(axis=1)
+
+        def count(which: NDArray[np.bool_]) -> IntArray:
+            return np.bincount(truth[which & is_cell], minlength=classes)
+
+        missed = new_to_it & ~has_partner
+        return cls(
+            classes,
+            np.concatenate([r["stratum"][free], strata]),
+            np.concatenate([r["found_score"][free], r["found_score"][tested]]),
+            strata[sample],
+            r["found_score"][tested][sample],
+            truth_tested[sample],
+            count(~is_test & ~missed),
+            count(missed),
+            count(is_cell),
+            count(new_to_it & inside & has_partner),
+            count(missed & inside),
+        )
+
+    def sizes(self, threshold: float | None = None) -> IntArray:
+        """Return int64 (strata,): the detections of each stratum, with a threshold those that reach it."""
+        strata = self.strata if threshold is None else self.strata[self.scores >= threshold]
+        return np.bincount(strata, minlength=self.classes * BINS)
+
+    def asked(self, threshold: float | None = None, label: int | None = None) -> IntArray:
+        """Return int64 (strata,): those of the sample, with a label those that are of that class."""
+        which = np.ones(len(self.truth), bool) if label is None else self.truth == label
+        if threshold is not None:
+            which &= self.sample_scores >= threshold
+        return np.bincount(self.sample_strata[which], minlength=self.classes * BINS)

@@ -1,0 +1,46 @@
+"""The model of a round out of a case and into it, as a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from ..casefile import Case
+from .verdicts import ReviewError
+
+__all__ = ["export_model", "import_model"]
+
+
+def export_model(case: Case, round_id: int, path: str | Path) -> None:
+    """Write the model of a round to a file of its own, whole or not at all. Raises CaseError, ReviewError."""
+    path, model = Path(path), case.round_model(round_id)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(model)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ReviewError(f"Cannot export to {path}: {error.strerror or error}. Choose another place.") from None
+
+
+def import_model(case: Case, path: str | Path) -> int:
+    """Keep a model file in the case as a round of its own, not in use until it is chosen; return the round's id.
+
+    Loads torch. Raises CaseError, ModelError for what is no model, and ReviewError where its classes are not those of
+    the case.
+    """
+    from ..models import load_model
+
+    path = Path(path)
+    model = load_model(path)
+    if model.taxonomy.names != case.taxonomy.names:
+        raise ReviewError(
+            f"The model {path} knows the classes {', '.join(model.taxonomy.names)}, the case has "
+            f"{', '.join(case.taxonomy.names)}. Nothing was imported."
+        )
+    active = case.active_model()
+    number = case.start_round(active[0] if active else "", {"imported": path.name})
+    case.finish_round(number, "candidate", {}, model.to_bytes(), model.id, f"Imported from {path.name}.")
+    return number

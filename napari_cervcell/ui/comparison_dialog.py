@@ -1,0 +1,78 @@
+"""What appeared and what vanished from one model to the next, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QListWidget, QVBoxLayout, QWidget
+from superqt.utils import create_worker
+
+from ..review.comparison import Comparison, compare
+
+if TYPE_CHECKING:
+    from ..casefile import Round
+    from ..cells import Cells
+    from .desk import Desk
+
+__all__ = ["ComparisonDialog"]
+
+_MOST = 500  # rows of a list
+_ON_CANVAS = 40.0  # canvas px: how large a chosen cell is at least
+
+
+class ComparisonDialog(QDialog):
+    """Compares a round with the model that it began from; a click on a cell leads to it. The window goes on."""
+
+    def __init__(self, desk: Desk, round_: Round, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"Round {round_.id} and the model before")
+        self._desk = desk
+        self.told = QLabel("Comparing …")
+        self.told.setWordWrap(True)
+        lists = QHBoxLayout()
+        self.lists: dict[str, QListWidget] = {}
+        for name, tip in (("appeared", "Only this round finds them"), ("vanished", "Only the model before found them")):
+            column = QVBoxLayout()
+            self.lists[name] = made = QListWidget()
+            made.setToolTip(f"{tip}; the surest first. A click leads to the cell.")
+            column.addWidget(QLabel(name.capitalize()))
+            column.addWidget(made)
+            lists.addLayout(column)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.told)
+        layout.addLayout(lists, 1)
+        self.resize(420, 420)
+        desk.closing.connect(self.close)
+        threshold = desk.session.threshold
+        case = desk.case
+        worker = create_worker(
+            lambda: compare(case, round_.parent_model_id, round_.model_id, threshold),
+            _start_thread=False,
+            _ignore_errors=True,
+        )
+        worker.returned.connect(self._show)
+        worker.errored.connect(self._fail)
+        worker.start()
+
+    def _fail(self, error: Exception) -> None:
+        self.told.setText(str(error))
+
+    def _show(self, found: Comparison) -> None:
+        self.told.setText(
+            f"Where both have looked, of those shown: {len(found.appeared):,} new, {len(found.vanished):,} gone."
+        )
+        for name, cells in (("appeared", found.appeared), ("vanished", found.vanished)):
+            first = cells[:_MOST]
+            names = [self._desk.session.taxonomy[int(label)].name for label in first.labels]
+            made = self.lists[name]
+            made.addItems([f"{n}  {score:.0%}" for n, score in zip(names, first.scores, strict=True)])
+            made.currentRowChanged.connect(lambda row, cells=first: self._go_to(cells, row))
+
+    def _go_to(self, cells: Cells, row: int) -> None:
+        box = cells.boxes[row]
+        self._desk.view.go_to(box, _ON_CANVAS)
+        x, y = cells.centres[row].tolist()
+        session = self._desk.session
+        session.select(session.at(x, y, float(box[2] - box[0]) / 2))

@@ -1,0 +1,150 @@
+"""The rounds so far: what each came to, and what can be done with its model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .comparison_dialog import ComparisonDialog
+
+if TYPE_CHECKING:
+    from ..casefile import Round
+    from .desk import Desk
+
+__all__ = ["RoundsList"]
+
+_SHIPPED = "The model that comes with the plugin"
+
+
+class RoundsList(QWidget):
+    """One row a round that made a model, the newest first, the shipped model last."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._grid = QGridLayout()
+        self._grid.setSpacing(2)
+        self._grid.setColumnStretch(0, 1)
+        self.uses: dict[int | None, QPushButton] = {}
+        self.menus: dict[int, QMenu] = {}
+        self.back_button = QPushButton("Roll back")
+        self.back_button.clicked.connect(self._roll_back)
+        self.import_button = QPushButton("Import a model …")
+        self.import_button.setToolTip("Keep a model file in this case as a round of its own; it is not used at once.")
+        self.import_button.clicked.connect(self._ask_and_import)
+        below = QHBoxLayout()
+        below.addWidget(self.back_button)
+        below.addWidget(self.import_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._grid)
+        layout.addLayout(below)
+        desk.models_changed.connect(self.refresh)
+        desk.opened.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """List the rounds again."""
+        while (item := self._grid.takeAt(0)) is not None:
+            item.widget().deleteLater()
+        self.uses, self.menus = {}, {}
+        case = self._desk.case
+        if case is None:
+            return
+        active = case.active_round
+        rounds = [r for r in case.rounds() if r.has_model]
+        for round_ in reversed(rounds):
+            self._add(f"Round {round_.id}", _in_short(round_), _at_length(round_), round_.id, active)
+            self._add_menu(round_)
+        if rounds:
+            self._add("Shipped model", "", _SHIPPED, None, active)
+        self.back_button.setEnabled(active is not None)
+        before = "" if active is None else _name(case.round_before(active))
+        self.back_button.setToolTip(
+            f"Use {before} again, from which round {active} began." if before else "The shipped model is in use."
+        )
+
+    def _add(self, name: str, short: str, tip: str, round_id: int | None, active: int | None) -> None:
+        in_use = round_id == active
+        text = QLabel(f"<b>{name}</b>" if in_use else name)
+        if short:
+            text.setText(f"{text.text()}<br><small>{short}</small>")
+        text.setToolTip(tip)
+        text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        use = QPushButton("in use" if in_use else "use")
+        use.setToolTip("Detect with this model, and go on learning from it")
+        use.setEnabled(not in_use)
+        use.clicked.connect(lambda: self._desk.use_round(round_id))
+        self.uses[round_id] = use
+        row = self._grid.rowCount()
+        self._grid.addWidget(text, row, 0)
+        self._grid.addWidget(use, row, 1, Qt.AlignmentFlag.AlignTop)
+
+    def _add_menu(self, round_: Round) -> None:
+        more = QToolButton()
+        more.setText("⋯")
+        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        more.setToolTip(f"Compare or export round {round_.id}")
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(more)
+        menu.addAction("Compare with the model before …", lambda: self.compare(round_))
+        menu.addAction("Export the model …", lambda: self._ask_and_export(round_.id))
+        more.setMenu(menu)
+        self.menus[round_.id] = menu
+        self._grid.addWidget(more, self._grid.rowCount() - 1, 2, Qt.AlignmentFlag.AlignTop)
+
+    def compare(self, round_: Round) -> None:
+        """Show what a round finds that the model before did not, and the other way round."""
+        dialog = ComparisonDialog(self._desk, round_, self)
+        dialog.show()
+
+    def _roll_back(self) -> None:
+        case = self._desk.case
+        if case is not None and (active := case.active_round) is not None:
+            self._desk.use_round(case.round_before(active))
+
+    def _ask_and_export(self, round_id: int) -> None:
+        suggestion = f"{self._desk.slide.path.stem}-round{round_id}.safetensors"
+        path, _ = QFileDialog.getSaveFileName(self, "Export the model", suggestion, "Models (*.safetensors)")
+        if path:
+            self._desk.export_model(round_id, Path(path))
+
+    def _ask_and_import(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
+        if path:
+            self._desk.import_model(Path(path))
+
+
+def _name(round_id: int | None) -> str:
+    return "the shipped model" if round_id is None else f"round {round_id}"
+
+
+def _in_short(round_: Round) -> str:
+    """Return "candidate · 14:32 · 61 → 72 % of 9 · ada"."""
+    parts = ["imported" if "imported" in round_.settings else round_.state]
+    started = datetime.fromisoformat(round_.started).astimezone()
+    parts.append(f"{started:%H:%M}" if started.date() == datetime.now().date() else f"{started:%d %b}")
+    if agreement := round_.metrics.get("agreement"):
+        parts.append(f"{100 * agreement['before']:.0f} → {agreement['after']:.0%} of {round_.metrics['held_back']}")
+    return " · ".join([*parts, *filter(None, [round_.reviewer])])
+
+
+def _at_length(round_: Round) -> str:
+    started = datetime.fromisoformat(round_.started).astimezone()
+    by = f" by {round_.reviewer}" if round_.reviewer else ""
+    return f"{round_.message}\nBegun{by} on {started:%d %b %Y at %H:%M}."

@@ -1,0 +1,99 @@
+"""The list of rounds: use, roll back, export, import, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_cervcell.casefile import open_case
+from napari_cervcell.cells import Cells
+from napari_cervcell.models import Model
+from napari_cervcell.slides import open_slide
+from napari_cervcell.ui.comparison_dialog import ComparisonDialog
+from napari_cervcell.ui.hands import Hands
+
+from .conftest import lattice, write_cells
+
+
+@pytest.fixture
+def hands(sit_down, slide_path: Path, case_path: Path, small_model: Model) -> Hands:
+    """Two rounds: what the second one finds is not what the first one found."""
+    with open_slide(slide_path) as slide, open_case(case_path, slide, reviewer="ada") as case:
+        metrics = {"held_back": 9, "agreement": {"before": 0.61, "after": 0.724}}
+        first = case.start_round("shipped", {})
+        case.finish_round(first, "promoted", metrics, small_model.to_bytes(), "abc", "It is better.")
+        second = case.start_round("abc", {})
+        case.finish_round(second, "candidate", {}, small_model.to_bytes(), "def", "It is worse.")
+        cells = lattice()
+        write_cells(case, Cells.concatenate([cells[:38], cells[:2].moved(100, 100)]), "def")
+    return sit_down(slide_path)
+
+
+def texts(hands: Hands) -> list[str]:
+    grid = hands.widget.learn_panel.rounds._grid
+    labels = [grid.itemAtPosition(row, 0) for row in range(grid.rowCount())]
+    return [item.widget().text() for item in labels if item is not None]
+
+
+def test_each_round_says_what_it_came_to(hands: Hands) -> None:
+    second, first, shipped = texts(hands)
+    assert "Round 2" in second
+    assert "candidate" in second
+    assert "61 → 72% of 9" in first
+    assert "ada" in first
+    assert "<b>Round 1</b>" in first  # in use
+    assert shipped == "Shipped model"
+
+
+def test_use_and_roll_back_step_by_step(hands: Hands) -> None:
+    rounds, case = hands.widget.learn_panel.rounds, hands.widget.desk.case
+    hands.scroll_to(rounds.back_button)
+    hands.click(rounds.uses[2])
+    assert case.active_round == 2
+    assert "<b>Round 2</b>" in texts(hands)[0]
+    hands.click(rounds.back_button)
+    assert case.active_round == 1
+    hands.click(rounds.back_button)
+    assert case.active_round is None
+    assert not rounds.back_button.isEnabled()
+
+
+def test_a_model_goes_out_and_comes_in(hands: Hands, tmp_path: Path) -> None:
+    desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
+    desk.export_model(1, tmp_path / "m.safetensors")
+    desk.import_model(tmp_path / "m.safetensors")
+    hands.wait("the model is listed", lambda: 3 in rounds.uses, 60)
+    assert "imported" in texts(hands)[0]
+    assert desk.case.active_round == 1
+    (tmp_path / "n.safetensors").write_bytes(b"no model")
+    desk.import_model(tmp_path / "n.safetensors")
+    hands.wait("the error is shown", lambda: "n.safetensors" in hands.widget.error_bar.text.text(), 60)
+    assert len(desk.case.rounds()) == 3
+
+
+def test_what_appeared_and_vanished_leads_to_the_cells(hands: Hands) -> None:
+    desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
+    rounds.menus[2].actions()[0].trigger()
+    dialog = next(d for d in rounds.findChildren(ComparisonDialog))
+    hands.wait("the lists are there", lambda: dialog.lists["appeared"].count() > 0, 10)
+    assert (dialog.lists["appeared"].count(), dialog.lists["vanished"].count()) == (2, 2)
+    assert "2 new, 2 gone" in dialog.told.text()
+    view = dialog.lists["appeared"]
+    place = view.visualItemRect(view.item(1)).center()
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(place))
+    hands.rest(0.1)
+    assert desk.session.current is not None
+    assert tuple(desk.session.cells.centres[desk.session.current]) == (1100, 1100)
+    assert desk.view.shows(desk.session.cells.boxes[desk.session.current])
+    dialog.close()
+
+
+def test_a_comparison_of_models_that_have_not_looked_says_so(hands: Hands) -> None:
+    rounds = hands.widget.learn_panel.rounds
+    rounds.menus[1].actions()[0].trigger()
+    dialog = next(d for d in rounds.findChildren(ComparisonDialog))
+    hands.wait("it is said", lambda: "have not looked" in dialog.told.text(), 10)
+    dialog.close()
