@@ -1,10 +1,26 @@
 """Networks: backbones, necks, heads, and the model file. Pure torch; knows nothing of slides, cases or losses."""
 
 from .modelfile import SHIPPED_MODEL, Model, ModelError, load_model, model_from_bytes, save_model
-from .network import DEFAULT_CONFIG, NOTHING, OVERLAP, STRIDE, Network, build, decode, predict, to_input
+from .network import (
+    BACKBONES,
+    DEFAULT_CONFIG,
+    HEADS,
+    NOTHING,
+    OVERLAP,
+    STRIDE,
+    Network,
+    build,
+    config_of,
+    decode,
+    decode_embedded,
+    predict,
+    to_input,
+)
 
 __all__ = [
+    "BACKBONES",
     "DEFAULT_CONFIG",
+    "HEADS",
     "NOTHING",
     "OVERLAP",
     "SHIPPED_MODEL",
@@ -13,7 +29,9 @@ __all__ = [
     "ModelError",
     "Network",
     "build",
+    "config_of",
     "decode",
+    "decode_embedded",
     "load_model",
     "model_from_bytes",
     "predict",

@@ -25,7 +25,16 @@ __all__ = ["SHIPPED_MODEL", "Model", "ModelError", "load_model", "model_from_byt
 
 SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
 
-_FORMAT = "napari-cervcell model 1"
+_FORMAT = "napari-cervcell model "
+_VERSION = 2
+_PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
+
+
+def _version(architecture: dict[str, Any]) -> int:
+    """Return the first version of the format that knows `architecture`, so that older installations read what they can:
+    1 knew one network, without embedding; 2 knows every one."""
+    of_1 = not {"embedding", "rotations"} & architecture.keys() and _PARTS_OF_1.items() <= architecture.items()
+    return 1 if of_1 else 2
 
 
 class ModelError(CervcellError):
@@ -69,7 +78,8 @@ class Model:
         """Serialise weights (float16, half the size at no cost in accuracy) and card."""
         state = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
         state = {k: v.contiguous() for k, v in state.items()}
-        return safetensors.torch.save(state, {"format": _FORMAT, "card": json.dumps(self.card, ensure_ascii=False)})
+        form = f"{_FORMAT}{_version(self.card['architecture'])}"
+        return safetensors.torch.save(state, {"format": form, "card": json.dumps(self.card, ensure_ascii=False)})
 
     @property
     def id(self) -> str:
@@ -118,8 +128,11 @@ def model_from_bytes(data: bytes, name: str = "model") -> Model:
         raise ModelError(
             f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
         ) from None
-    if metadata.get("format") != _FORMAT:
+    form = str(metadata.get("format"))
+    if not form.startswith(_FORMAT):
         raise ModelError(f"{name} is a safetensors file but not a napari-cervcell model. Choose another file.")
+    if form not in {f"{_FORMAT}{version}" for version in range(1, _VERSION + 1)}:
+        raise ModelError(f"{name} was made by a newer version of napari-cervcell. Update this one to use it.")
     try:
         card = json.loads(metadata["card"])
         network = build(card["architecture"])
