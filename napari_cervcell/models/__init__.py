@@ -1,6 +1,15 @@
 """Networks: backbones, necks, heads, and the model file. Pure torch; knows nothing of slides, cases or losses."""
 
-from .modelfile import SHIPPED_MODEL, Model, ModelError, load_model, model_from_bytes, save_model
+from .modelfile import (
+    SHIPPED_MODEL,
+    Model,
+    ModelError,
+    Outliner,
+    load_model,
+    load_outliner,
+    model_from_bytes,
+    save_model,
+)
 from .network import (
     BACKBONES,
     DEFAULT_CONFIG,
@@ -16,6 +25,8 @@ from .network import (
     predict,
     to_input,
 )
+from .outlines import Nuclei, outlines
+from .unet import UNet, build_unet
 
 __all__ = [
     "BACKBONES",
@@ -28,12 +39,18 @@ __all__ = [
     "Model",
     "ModelError",
     "Network",
+    "Nuclei",
+    "Outliner",
+    "UNet",
     "build",
+    "build_unet",
     "config_of",
     "decode",
     "decode_embedded",
     "load_model",
+    "load_outliner",
     "model_from_bytes",
+    "outlines",
     "predict",
     "save_model",
     "to_input",
