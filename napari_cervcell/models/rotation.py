@@ -63,16 +63,19 @@ class _TurnedConv(nn.Module):
         self.padding = int(conv.padding[0])
         if self.stride == 2 and kernel % 2:
             kernel, self.padding = kernel + 1, (kernel - 1) // 2
-        self.weight = nn.Parameter(torch.empty(c_out, c_in, orientations, kernel, kernel))
-        nn.init.kaiming_normal_(self.weight.flatten(1, 2), nonlinearity="relu")
+        self.orientations = orientations
+        self.weight = nn.Parameter(torch.empty(c_out, c_in * orientations, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(c_out)) if conv.bias is not None else None
         self.register_buffer("eighth", _eighth_turn(kernel), persistent=False)
 
     def filters(self) -> Tensor:
         """Return the weights of the plain convolution that this one is, (c_out, c_in / groups, k, k)."""
+        kernel = self.weight.shape[-1]
+        upright = self.weight.reshape(len(self.weight), -1, self.orientations, kernel, kernel)
         turned = []
         for r in range(self.rotations):
-            w = self.weight.roll(r, 2)
+            w = upright.roll(r, 2)
             quarters = r
             if self.rotations == 8:
                 quarters = r // 2

@@ -91,13 +91,20 @@ def test_an_eighth_turn_is_near_though_not_exact() -> None:
         make_turnable(conv, rotations)
         with torch.no_grad():
             # smooth filters: what varies from pixel to pixel cannot be interpolated
-            weight = conv[0].weight
-            flat = nn.functional.avg_pool2d(weight.flatten(0, 1), 3, 1, 1)
-            weight.copy_(flat.reshape(weight.shape))
+            conv[0].weight.copy_(nn.functional.avg_pool2d(conv[0].weight, 3, 1, 1))
             straight, slanted = (conv(bar(a)).unflatten(1, (-1, rotations)).amax((2, 3, 4)) for a in (0, np.pi / 4))
         off[rotations] = float((straight - slanted).norm() / straight.norm())
     assert off[8] < 0.6 * off[4]
     assert off[8] > 1e-3
+
+
+def test_a_turnable_network_can_lie_channels_last_in_memory() -> None:
+    network = build(config_of("fcos", "small", width=16, rotations=4)).eval()
+    x = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        before = network(x).cell
+        after = network.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last)).cell
+    torch.testing.assert_close(after, before)
 
 
 def test_channels_that_cannot_be_shared_out_are_refused() -> None:
