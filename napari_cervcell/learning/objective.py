@@ -11,13 +11,16 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from ..models.heads import Dense
+from .alignment import proxy_loss
 from .losses import Schedule, exclusive_cross_entropy, grad_libra
+from .prototypes import prototypes
 from .targets import Targets
 
 __all__ = ["Losses", "Objective"]
 
+_SCALE = 10.0  # of cosines, for their softmax
 _REACH = 3
-"""Locations from a cell's centre to the end of what `targets.RING` leaves out around it."""
+"""Locations from a cell's centre to the end of what `assignment.RING` leaves out around it."""
 
 
 class Losses(NamedTuple):
@@ -28,6 +31,7 @@ class Losses(NamedTuple):
     unknown: float
     naming: float
     sides: float
+    looks: float
 
 
 @dataclass(slots=True)
@@ -46,6 +50,8 @@ class Objective:
         Grad-Libra's two dials.
     rejected_weight : float
         Weight of a location at which a reviewer rejected a detection.
+    looks_weight : float
+        Weight of the embedding's loss: small, for cells are named by their classes' logits.
     """
 
     counts: Tensor
@@ -54,6 +60,7 @@ class Objective:
     a_neg: float = 0.8
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
+    looks_weight: float = 0.1
 
     def __call__(self, dense: Dense, target: Targets, progress: float) -> Losses:
         """Return the loss of a batch; `progress` in [0, 1] is where the exclusive schedule stands."""
@@ -78,18 +85,43 @@ class Objective:
             unknown = self.unknown_weight * exclusive[target.unknown].sum() / n
 
         image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
-        naming = sides = torch.zeros(())
+        naming = sides = looks = torch.zeros(())
         if len(image):
             label = target.label[image, row, col]
             self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
             logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
             naming = F.cross_entropy(logits, label)
-            predicted = _as_boxes(dense.sides.float()[image, :, row, col])
-            sides = generalized_box_iou_loss(predicted, _as_boxes(target.sides[image, :, row, col]), reduction="mean")
-        total = known + unknown + naming + sides
-        return Losses(
-            total, float(known.detach()), float(unknown.detach()), float(naming.detach()), float(sides.detach())
-        )
+            box = _as_boxes(target.sides[image, :, row, col])
+            sides = _box_loss(dense.sides[image, :, row, col], box)
+            if dense.first_sides is not None:
+                # half as heavy as the guess that counts, as in RepPoints
+                sides = sides + 0.5 * _box_loss(dense.first_sides[image, :, row, col], box)
+            if dense.embedding is not None:
+                factor = dense.cell.shape[-1] // dense.embedding.shape[-1]
+                f = dense.embedding.float()[image, :, row // factor, col // factor]
+                looks = self.looks_weight * _likeness(f, label, len(self.counts))
+        total = known + unknown + naming + sides + looks
+        return Losses(total, *(float(part.detach()) for part in (known, unknown, naming, sides, looks)))
+
+
+def _box_loss(sides: Tensor, box: Tensor) -> Tensor:
+    """Generalised IoU loss of predicted `sides` (n, 4) against boxes (n, 4) around the origin."""
+    loss: Tensor = generalized_box_iou_loss(_as_boxes(sides.float()), box, reduction="mean")
+    return loss
+
+
+def _likeness(f: Tensor, label: Tensor, n_classes: int) -> Tensor:
+    """Draw embeddings (n, d) to the mean direction of their class in this batch, away from those of the others.
+
+    The mean over classes, not cells: a rare class must be told from the others too. 0 where there is only one class.
+    """
+    mu, present = prototypes(f, label, n_classes)
+    if present.sum() < 2:
+        return f.sum() * 0
+    of_present = present.cumsum(0)[label] - 1
+    loss = proxy_loss(f, mu[present], of_present, _SCALE)
+    member = F.one_hot(of_present).to(f)
+    return ((member.T @ loss) / member.sum(0)).mean()
 
 
 def _around(probability: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from ..errors import CervcellError
 from ..models import Model, Network, load_model, model_from_bytes, predict, to_input
 from ..slides import Slide
 from ..taxonomy import Taxonomy
+from .assignment import Assignment
 from .crops import Crops, CropSampler
 from .evaluation import evaluate
 from .fields import Field, read_fields
@@ -212,7 +213,7 @@ def train_round(
 
     say("Training")
     rng, mixed_seed = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    crops = Crops(_CROP, parent.mpp)
+    crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
     sampler = _Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
     labels = np.concatenate([f.labels for f in fields + replay])
     count = np.bincount(labels, minlength=len(parent.taxonomy)) + 1.0

@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models import STRIDE
+from .assignment import FCOS, RING, Assignment, reach_of
 
 __all__ = ["Targets", "assign", "collate"]
-
-CORE = 0.15
-"""Locations nearer to a cell's centre than this share of its box's side are positive."""
-RING = 0.3
-"""Those between CORE and RING are left out: they see the cell, but are not its centre."""
 
 
 class Targets(NamedTuple):
@@ -54,11 +50,13 @@ def assign(
     checked: NDArray[np.float32],
     inside: NDArray[np.float32],
     skipped: NDArray[np.float32],
+    assignment: Assignment = FCOS,
 ) -> Targets:
     """Assign what is known in one image to its output grid (no batch axis).
 
     All geometry is in px of the network's input; `shape` is (h, w) of that input. `inside` (4,) is the rectangle that
     holds real pixels: what lies outside is left out, and so is what lies within the boxes `skipped`.
+    `assignment` says which locations a cell is learnt from; what is known and what unknown it does not change.
     """
     h, w = shape[0] // STRIDE, shape[1] // STRIDE
     y, x = np.meshgrid((np.arange(h) + 0.5) * STRIDE, (np.arange(w) + 0.5) * STRIDE, indexing="ij")
@@ -68,10 +66,10 @@ def assign(
     unknown = ~known
     out = (x < inside[0]) | (x > inside[2]) | (y < inside[1]) | (y > inside[3])
     for box in skipped:
-        out |= _reach(x, y, box) < RING
+        out |= reach_of(x, y, box) < RING
     hard = np.zeros((h, w), bool)
     for box in rejected:
-        near = _reach(x, y, box) < RING
+        near = reach_of(x, y, box) < RING
         hard |= near
     known |= hard
     unknown &= ~hard
@@ -80,12 +78,13 @@ def assign(
     label = np.full((h, w), -1, np.int64)
     sides = np.zeros((4, h, w), np.float32)
     for box, c in zip(boxes, labels, strict=True):
-        reach = _reach(x, y, box)
-        # every cell gets at least the one location nearest to its centre
-        mine = (reach < max(CORE, float(reach.min()) + 1e-6)) & (reach < nearest)
+        reach = reach_of(x, y, box)
+        mine, left = assignment(x, y, box)
+        taken = np.where(mine | left, reach, np.inf)
+        mine &= reach < nearest
         label[mine] = c
         sides[:, mine] = np.stack([x - box[0], y - box[1], box[2] - x, box[3] - y])[:, mine]
-        nearest = np.minimum(nearest, np.where(reach < RING, reach, np.inf))
+        nearest = np.minimum(nearest, taken)
     positive = label >= 0
     left_out = (np.isfinite(nearest) & ~positive) | (out & ~positive)
     known = (known | positive) & ~left_out
@@ -97,13 +96,6 @@ def assign(
         torch.from_numpy(label),
         torch.from_numpy(np.maximum(sides, 1.0)),
     )
-
-
-def _reach(x: NDArray[np.float64], y: NDArray[np.float64], box: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Distance of every location to the centre of `box`, in units of the box's mean side."""
-    side = max(float(box[2] - box[0] + box[3] - box[1]) / 2, 1.0)
-    reach: NDArray[np.float64] = np.hypot(x - (box[0] + box[2]) / 2, y - (box[1] + box[3]) / 2) / side
-    return reach
 
 
 def collate(targets: list[Targets]) -> Targets:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0"]
+__all__ = ["Backbone", "EfficientNetLite0"]
+
+
+class Backbone(nn.Module):
+    """What every backbone has: a `stem`, `stages` after it, and the number of `channels` at each stride that it gives.
+
+    ``forward`` takes float32 (n, 3, h, w), normalised as ``(rgb - 127) / 128``, and returns the features at strides
+    4, 8, 16 and 32, or at the first few of them. h and w are multiples of the last stride.
+    """
+
+    channels: tuple[int, ...]
+    stem: nn.Module
+    stages: nn.ModuleList
+
 
 # (kernel, stride, expansion, channels, repeats) of every stage of EfficientNet-Lite0
 _STAGES = (
@@ -16,6 +29,7 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+_LAST = (1, 2, 4, 6)  # the last stage at each stride
 
 
 class _ConvNorm(nn.Sequential):
@@ -50,21 +64,19 @@ class _InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 (MBConv without squeeze-and-excitation, ReLU6), without its classifier.
 
-    ``forward`` takes float32 (n, 3, h, w), normalised as ``(rgb - 127) / 128``, and returns the features at strides
-    4, 8, 16 and 32 with `channels` = (24, 40, 112, 320) channels.
+    Its features have 24, 40, 112 and 320 channels; stages beyond the first `levels` strides are not built.
     """
 
-    channels = (24, 40, 112, 320)
-
-    def __init__(self) -> None:
+    def __init__(self, levels: int = 4) -> None:
         super().__init__()
+        self.channels = (24, 40, 112, 320)[:levels]
         self.stem = _ConvNorm(3, 32, 3, 2)
         stages: list[nn.Module] = []
         c_in = 32
-        for kernel, stride, expansion, c_out, repeats in _STAGES:
+        for kernel, stride, expansion, c_out, repeats in _STAGES[: _LAST[levels - 1] + 1]:
             blocks = [
                 _InvertedResidual(c_in if i == 0 else c_out, c_out, kernel, stride if i == 0 else 1, expansion)
                 for i in range(repeats)
@@ -78,6 +90,6 @@ class EfficientNetLite0(nn.Module):
         features: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
-            if i in (1, 2, 4, 6):
+            if i in _LAST:
                 features.append(x)
         return features

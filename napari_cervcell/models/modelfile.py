@@ -8,24 +8,47 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from ..errors import CervcellError
 from ..taxonomy import Taxonomy
 from .network import Network, build
+from .unet import UNet, build_unet
 
-__all__ = ["SHIPPED_MODEL", "Model", "ModelError", "load_model", "model_from_bytes", "save_model"]
+__all__ = [
+    "SHIPPED_MODEL",
+    "Model",
+    "ModelError",
+    "Outliner",
+    "Stored",
+    "load_model",
+    "load_outliner",
+    "model_from_bytes",
+    "save_model",
+]
 
 SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
 
-_FORMAT = "napari-cervcell model 1"
+_FORMAT = "napari-cervcell model "
+_VERSION = 2
+_Net = TypeVar("_Net", bound=nn.Module)
+_PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
+
+
+def _version(architecture: dict[str, Any]) -> int:
+    """Return the first version of the format that knows `architecture`, so that older installations read what they can:
+    1 knew one network, without embedding; 2 knows every one."""
+    of_1 = not {"embedding", "rotations"} & architecture.keys() and _PARTS_OF_1.items() <= architecture.items()
+    return 1 if of_1 else 2
 
 
 class ModelError(CervcellError):
@@ -33,24 +56,19 @@ class ModelError(CervcellError):
 
 
 @dataclass(slots=True)
-class Model:
-    """A network with its card.
+class Stored:
+    """A network with its card: what a model file holds.
 
     Attributes
     ----------
-    network : Network
+    network : nn.Module
         In evaluation mode, float32, on the CPU.
     card : dict
-        At least ``architecture`` (config for `build`), ``taxonomy``, ``mpp`` (µm per px that the network sees),
-        ``name``; the shipped ones also ``threshold``, ``data``, ``metrics``, ``licence``.
+        At least ``architecture`` (config of the network), ``mpp`` (µm per px that the network sees) and ``name``.
     """
 
-    network: Network
+    network: nn.Module
     card: dict[str, Any]
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        return Taxonomy.from_json(self.card["taxonomy"])
 
     @property
     def mpp(self) -> float:
@@ -60,16 +78,12 @@ class Model:
     def name(self) -> str:
         return str(self.card["name"])
 
-    @property
-    def threshold(self) -> float:
-        """The score from which a detection is shown by default."""
-        return float(self.card.get("threshold", 0.5))
-
     def to_bytes(self) -> bytes:
         """Serialise weights (float16, half the size at no cost in accuracy) and card."""
         state = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
         state = {k: v.contiguous() for k, v in state.items()}
-        return safetensors.torch.save(state, {"format": _FORMAT, "card": json.dumps(self.card, ensure_ascii=False)})
+        form = f"{_FORMAT}{_version(self.card['architecture'])}"
+        return safetensors.torch.save(state, {"format": form, "card": json.dumps(self.card, ensure_ascii=False)})
 
     @property
     def id(self) -> str:
@@ -81,7 +95,33 @@ class Model:
         return digest.hexdigest()[:12]
 
 
-def save_model(model: Model, path: str | Path) -> None:
+@dataclass(slots=True)
+class Model(Stored):
+    """A detector.
+
+    Its card also has a ``taxonomy``; the shipped ones ``threshold``, ``data``, ``metrics`` and ``licence`` as well.
+    """
+
+    network: Network
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return Taxonomy.from_json(self.card["taxonomy"])
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a detection is shown by default."""
+        return float(self.card.get("threshold", 0.5))
+
+
+@dataclass(slots=True)
+class Outliner(Stored):
+    """A U-Net that outlines nuclei."""
+
+    network: UNet
+
+
+def save_model(model: Stored, path: str | Path) -> None:
     """Write `model` to `path` (atomically), and its card beside it as ``.json``. Raises ModelError."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -99,17 +139,35 @@ def save_model(model: Model, path: str | Path) -> None:
 def load_model(path: str | Path | None = None) -> Model:
     """Read a model file; the shipped model where `path` is None. Raises ModelError."""
     path = SHIPPED_MODEL if path is None else Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"There is no model file {path}. Check the path.") from None
-    except OSError as error:
-        raise ModelError(f"Cannot read the model file {path}: {error.strerror or error}.") from None
-    return model_from_bytes(data, str(path))
+    return model_from_bytes(_read(path), str(path))
+
+
+def load_outliner(path: str | Path) -> Outliner:
+    """Read the model file of a U-Net. Raises ModelError."""
+    return Outliner(*_undone(_read(Path(path)), str(path), build_unet))
 
 
 def model_from_bytes(data: bytes, name: str = "model") -> Model:
     """Undo :meth:`Model.to_bytes`; `name` is what error messages call the file. Raises ModelError."""
+    model = Model(*_undone(data, name, build))
+    try:
+        _ = model.taxonomy
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
+    return model
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"There is no model file {path}. Check the path.") from None
+    except OSError as error:
+        raise ModelError(f"Cannot read the model file {path}: {error.strerror or error}.") from None
+
+
+def _undone(data: bytes, name: str, build: Callable[[dict[str, Any]], _Net]) -> tuple[_Net, dict[str, Any]]:
+    """Return the network that `build` makes of the file's card, with the file's weights, and the card."""
     try:
         header_size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
@@ -118,17 +176,22 @@ def model_from_bytes(data: bytes, name: str = "model") -> Model:
         raise ModelError(
             f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
         ) from None
-    if metadata.get("format") != _FORMAT:
+    form = str(metadata.get("format"))
+    if not form.startswith(_FORMAT):
         raise ModelError(f"{name} is a safetensors file but not a napari-cervcell model. Choose another file.")
+    if form not in {f"{_FORMAT}{version}" for version in range(1, _VERSION + 1)}:
+        raise ModelError(f"{name} was made by a newer version of napari-cervcell. Update this one to use it.")
     try:
         card = json.loads(metadata["card"])
+        if (card["architecture"]["head"] == "unet") != (build is build_unet):
+            wanted, got = ("outlines nuclei", "finds cells")[:: 1 if build is build_unet else -1]
+            raise ModelError(f"{name} is a model that {got}, not one that {wanted}. Choose another file.")
         network = build(card["architecture"])
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-        Taxonomy.from_json(card["taxonomy"])
         float(card["mpp"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
     for parameter in network.parameters():
         if not torch.isfinite(parameter).all():
             raise ModelError(f"{name} holds weights that are not numbers. Train it again.")
-    return Model(network.eval(), card)
+    return network.eval(), card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,50 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..cells import Cells, suppress
-from .backbones import EfficientNetLite0
-from .heads import Dense, FCOSHead
-from .necks import TopDownNeck
+from .backbones import Backbone, EfficientNetLite0
+from .heads import STRIDE, Dense, FCOSHead, YOLLOHead, YOLOFHead
+from .necks import DilatedEncoder, TopDownNeck
+from .reppoints import RepPointsHead
+from .resnets import ResNet, SmallNet
+from .rotation import make_turnable
 
-__all__ = ["DEFAULT_CONFIG", "NOTHING", "OVERLAP", "STRIDE", "Network", "build", "decode", "predict", "to_input"]
-
-STRIDE = 4
-"""Distance between neighbouring locations of the output grid, px of the network's input."""
+__all__ = [
+    "BACKBONES",
+    "DEFAULT_CONFIG",
+    "HEADS",
+    "NOTHING",
+    "OVERLAP",
+    "STRIDE",
+    "Network",
+    "build",
+    "config_of",
+    "decode",
+    "decode_embedded",
+    "predict",
+    "to_input",
+]
 
 NOTHING = 127
 """Grey level outside an image: 0 in the network's input, as the padding of its convolutions."""
 
 OVERLAP = 0.5
 """Of two boxes with a greater intersection over union only one is a cell: crowded nuclei overlap less than that."""
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "efficientnet-lite0": EfficientNetLite0,
+    "resnet-18": lambda levels: ResNet(18, levels),
+    "resnet-50": lambda levels: ResNet(50, levels),
+    "small": SmallNet,
+}
+
+HEADS: dict[str, tuple[str, int, type[FCOSHead | YOLOFHead | YOLLOHead]]] = {
+    "fcos": ("top-down", 4, FCOSHead),
+    "atss": ("top-down", 4, FCOSHead),
+    "reppoints": ("top-down", 4, RepPointsHead),
+    "yolof": ("dilated", 3, YOLOFHead),
+    "yollo": ("top-down", 3, YOLLOHead),
+}
+"""Of every head its neck, how many strides of the backbone it builds on (4, 8, 16, 32), and its class."""
 
 DEFAULT_CONFIG: dict[str, Any] = {
     "backbone": "efficientnet-lite0",
@@ -32,17 +63,33 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "width": 96,
     "n_classes": 6,
     "box_size": 30.0,
+    "embedding": 128,
 }
 
 
 class Network(nn.Module):
-    """Backbone, neck, head. ``forward`` takes float32 (n, 3, h, w) from :func:`to_input` and returns `Dense`."""
+    """Backbone, neck, head. ``forward`` takes float32 (n, 3, h, w) from :func:`to_input` and returns `Dense`.
 
-    def __init__(self, backbone: EfficientNetLite0, neck: TopDownNeck, head: FCOSHead) -> None:
+    Attributes
+    ----------
+    rotations : int
+        Turns of the image, evenly spaced, under which it says the same; 1 for a plain network.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        neck: TopDownNeck | DilatedEncoder,
+        head: FCOSHead | YOLOFHead | YOLLOHead,
+        rotations: int = 1,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.head = head
+        self.rotations = rotations
+        if rotations > 1:
+            make_turnable(self, rotations)
 
     def forward(self, x: Tensor) -> Dense:
         fine, *coarse = self.backbone(x)
@@ -50,19 +97,34 @@ class Network(nn.Module):
         return dense
 
 
+def config_of(head: str, backbone: str, **changes: Any) -> dict[str, Any]:
+    """Return the config of a `head` with its neck on a `backbone`, all else as in `DEFAULT_CONFIG` but for `changes`.
+
+    Raises KeyError for a head that is not in `HEADS`.
+    """
+    return {**DEFAULT_CONFIG, "backbone": backbone, "neck": HEADS[head][0], "head": head, **changes}
+
+
 def build(config: dict[str, Any]) -> Network:
     """Build the network that `config` describes (keys as in `DEFAULT_CONFIG`), with fresh weights.
 
-    `box_size` is the usual side of a cell's box in px of the network's input. Raises KeyError for a missing key and
-    ValueError for an unknown part.
+    `box_size` is the usual side of a cell's box in px of the network's input. `embedding` is the length of what
+    describes each cell's looks, none where absent. `rotations`, 1 where absent, makes the network answer the same
+    under so many turns of the image, 4 or 8. Raises KeyError for a missing key and ValueError for an unknown part.
     """
     parts = (config["backbone"], config["neck"], config["head"])
-    if parts != ("efficientnet-lite0", "top-down", "fcos"):
+    neck_name, levels, head_class = HEADS.get(config["head"], ("", 0, FCOSHead))
+    if config["backbone"] not in BACKBONES or config["neck"] != neck_name:
         raise ValueError(f"unknown network parts {parts}")
-    backbone = EfficientNetLite0()
+    rotations = config.get("rotations", 1)
+    if rotations not in (1, 4, 8) or (rotations > 1 and config["head"] == "reppoints"):
+        raise ValueError(f"there is no {config['head']} network for {rotations} rotations")
+    width = config["width"]
+    backbone = BACKBONES[config["backbone"]](levels)
     fine, *coarse = backbone.channels
-    neck = TopDownNeck(coarse, config["width"])
-    return Network(backbone, neck, FCOSHead(config["width"], fine, config["n_classes"], config["box_size"]))
+    neck = TopDownNeck(coarse, width) if neck_name == "top-down" else DilatedEncoder(coarse, width)
+    head = head_class(width, fine, config["n_classes"], config["box_size"], config.get("embedding", 0))
+    return Network(backbone, neck, head, rotations)
 
 
 def to_input(rgb: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -74,12 +136,19 @@ def to_input(rgb: NDArray[np.uint8] | Tensor) -> Tensor:
 def predict(network: Network, x: Tensor) -> Dense:
     """Return the mean of what `network` says of `x` and of `x` upside down, turned back.
 
-    Cells have no up: two looks at the same pixels find them more surely than one, at twice the cost.
+    Cells have no up: two looks at the same pixels find them more surely than one, at twice the cost. A network that
+    says the same of both looks once.
     """
-    upright, turned = network(x), network(x.flip(-2, -1))
-    cell, classes, sides = (t.flip(-2, -1) for t in turned)
+    upright: Dense = network(x)
+    if network.rotations > 1:
+        return upright
+    turned = network(x.flip(-2, -1))
+    cell, classes, sides = (t.flip(-2, -1) for t in turned[:3])
     sides = sides[:, [2, 3, 0, 1]]  # its left is our right
-    return Dense(*((a + b) / 2 for a, b in zip(upright, (cell, classes, sides), strict=True)))
+    embedding = None
+    if upright.embedding is not None:
+        embedding = (upright.embedding + turned.embedding.flip(-2, -1)) / 2
+    return Dense((upright.cell + cell) / 2, (upright.classes + classes) / 2, (upright.sides + sides) / 2, embedding)
 
 
 def decode(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[Cells]:
@@ -87,6 +156,17 @@ def decode(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[
 
     A cell is a location that is the highest of its 3 x 3 neighbourhood with a probability of at least `threshold`;
     of two whose boxes overlap by more than `iou` the better one stays.
+    """
+    return [cells for cells, _ in decode_embedded(dense, threshold, iou)]
+
+
+def decode_embedded(
+    dense: Dense, threshold: float = 0.05, iou: float = OVERLAP
+) -> list[tuple[Cells, NDArray[np.float32]]]:
+    """As :func:`decode`, with what each cell looks like beside it.
+
+    Returns, for every image, its `Cells` (n) and their embeddings float32 (n, d) of unit length in the same order:
+    the product of two is how alike two cells are. d is 0 where the network has no embedding.
     """
     cell = torch.sigmoid(dense.cell.float())
     peak = torch.nn.functional.max_pool2d(cell[:, None], 3, 1, 1)[:, 0]
@@ -101,9 +181,15 @@ def decode(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[
         cell[image, row, col].cpu().numpy(),
         share.cpu().numpy(),
     )
+    looks = np.zeros((len(found), 0), np.float32)
+    if dense.embedding is not None:
+        factor = cell.shape[-1] // dense.embedding.shape[-1]
+        raw = dense.embedding[image, :, row // factor, col // factor].float()
+        looks = torch.nn.functional.normalize(raw, dim=1).cpu().numpy()
     of_image = image.cpu().numpy()
-    result: list[Cells] = []
+    result: list[tuple[Cells, NDArray[np.float32]]] = []
     for i in range(len(dense.cell)):
-        mine = found[of_image == i]
-        result.append(mine[suppress(mine, iou)])
+        mine = np.flatnonzero(of_image == i)
+        mine = mine[suppress(found[mine], iou)]
+        result.append((found[mine], looks[mine]))
     return result

@@ -149,3 +149,42 @@ def test_a_fit_is_the_same_with_the_same_seeds() -> None:
         return losses
 
     assert once() == once()
+
+
+def test_looks_of_one_class_are_drawn_together_and_those_of_two_apart() -> None:
+    torch.manual_seed(0)
+    cells = np.array([[4, 4, 34, 34], [60, 4, 90, 34], [4, 60, 34, 90], [60, 60, 90, 90]], np.float32)
+    known = collate([assign((SIZE, SIZE), cells, np.array([0, 0, 1, 1], np.int16), NONE, NONE, WHOLE[0], NONE)])
+    embedding = torch.randn(1, 16, SIZE // STRIDE // 2, SIZE // STRIDE // 2, requires_grad=True)
+    middle = ((cells[:, :2] + cells[:, 2:]) / 4 / STRIDE).astype(int)
+
+    def likeness() -> tuple[float, float]:
+        """Mean cosine of pairs of one class, and of two."""
+        f = torch.nn.functional.normalize(embedding.detach()[0, :, middle[:, 1], middle[:, 0]], dim=0)
+        cosine = f.T @ f
+        return float(cosine[0, 1] + cosine[2, 3]) / 2, float(cosine[:2, 2:].mean())
+
+    before = likeness()
+    optimiser = torch.optim.SGD([embedding], lr=1000.0)
+    for _ in range(40):
+        optimiser.zero_grad()
+        objective()(dense(0.0)._replace(embedding=embedding), known, 1.0).total.backward()
+        optimiser.step()
+    after = likeness()
+    assert after[0] > max(before[0], 0.8)
+    assert after[1] < min(before[1], 0.2)
+
+
+def test_one_class_alone_teaches_no_looks() -> None:
+    said = dense(0.0)._replace(embedding=torch.randn(1, 16, SIZE // STRIDE, SIZE // STRIDE, requires_grad=True))
+    assert objective()(said, targets(CELL), 1.0).looks == 0
+
+
+def test_a_first_guess_of_a_box_learns_too() -> None:
+    first = torch.full((1, 4, SIZE // STRIDE, SIZE // STRIDE), 25.0, requires_grad=True)
+    losses = objective()(dense(0.0)._replace(first_sides=first), targets(CELL), 1.0)
+    losses.total.backward()
+    assert first.grad is not None
+    at = targets(CELL).cell[0] == 1
+    assert (first.grad[0, :, at] > 0).all(), "a box too large is pushed to shrink"
+    assert (first.grad[0, :, ~at] == 0).all()

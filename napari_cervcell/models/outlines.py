@@ -1,0 +1,119 @@
+"""From the U-Net's logits to the nucleus of every cell: its mask, its outline, its area and its share of the cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..cells import Cells
+
+__all__ = ["Nuclei", "outline", "outlines"]
+
+_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
+
+
+@dataclass(frozen=True, slots=True)
+class Nuclei:
+    """The nucleus of each of n cells; a cell in whose box none was found has no outline, and area and share 0.
+
+    Attributes
+    ----------
+    polygons : list of float32 (m, 2)
+        Corners (x, y) of each outline, px of the network's input, along the edges of pixels, without the first again.
+    areas : float32 (n,)
+        Px² of the network's input; times the model's mpp² in µm².
+    shares : float32 (n,)
+        Of the area of the cell's box, in [0, 1].
+    """
+
+    polygons: list[NDArray[np.float32]]
+    areas: NDArray[np.float32]
+    shares: NDArray[np.float32]
+
+
+def outlines(logits: Tensor, cells: Cells) -> Nuclei:
+    """Find the nuclei of the `cells` of one image, boxes in px of the network's input, in its `logits` (h, w).
+
+    The nucleus of a cell is what hangs together with its centre, or with the nucleus pixel nearest to it, within its
+    box. Where boxes overlap, a pixel belongs to the cell whose centre is nearest, so no pixel is counted twice.
+    """
+    inside = (logits > 0).cpu()
+    h, w = inside.shape
+    owner = _owners(cells, h, w)
+    polygons: list[NDArray[np.float32]] = []
+    areas = np.zeros(len(cells), np.float32)
+    for i, (box, (cx, cy)) in enumerate(zip(cells.boxes, cells.centres, strict=True)):
+        x1, y1 = (max(int(np.floor(v)), 0) for v in box[:2])
+        x2, y2 = min(int(np.ceil(box[2])), w), min(int(np.ceil(box[3])), h)
+        mine = inside[y1:y2, x1:x2] & torch.from_numpy(owner[y1:y2, x1:x2] == i)
+        mask = _around(mine, cx - x1, cy - y1)
+        areas[i] = mask.sum()
+        polygons.append(outline(mask) + np.array([x1, y1], np.float32))
+    sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
+    return Nuclei(polygons, areas, np.minimum(areas / np.maximum(sides.prod(1), 1.0), 1.0))
+
+
+def _owners(cells: Cells, h: int, w: int) -> NDArray[np.int64]:
+    """Return int64 (h, w): of the cells whose boxes hold a pixel the one with the nearest centre, or -1."""
+    owner = np.full((h, w), -1, np.int64)
+    nearest = np.full((h, w), np.inf)
+    for i, (box, (cx, cy)) in enumerate(zip(cells.boxes, cells.centres, strict=True)):
+        x1, y1 = (max(int(np.floor(v)), 0) for v in box[:2])
+        part = np.s_[y1 : max(int(np.ceil(box[3])), 0), x1 : max(int(np.ceil(box[2])), 0)]
+        rows, columns = nearest[part].shape
+        y, x = np.ogrid[y1 : y1 + rows, x1 : x1 + columns]
+        distance = np.hypot(x + 0.5 - cx, y + 0.5 - cy)
+        closer = distance < nearest[part]
+        nearest[part][closer], owner[part][closer] = distance[closer], i
+    return owner
+
+
+def _around(mask: Tensor, x: float, y: float) -> NDArray[np.bool_]:
+    """Return what hangs together, by edges, with the pixel of `mask` bool (h, w) nearest to (x, y)."""
+    rows, columns = torch.nonzero(mask, as_tuple=True)
+    if not len(rows):
+        return mask.numpy()
+    seed = int(((rows + 0.5 - y).square() + (columns + 0.5 - x).square()).argmin())
+    grown = torch.zeros(1, *mask.shape)
+    grown[0, rows[seed], columns[seed]] = 1
+    size = 0
+    # flood the mask one pixel further at a time, until it grows no more
+    while int(grown.sum()) > size:
+        size = int(grown.sum())
+        across = F.max_pool2d(grown, (1, 3), 1, (0, 1))
+        grown = torch.maximum(across, F.max_pool2d(grown, (3, 1), 1, (1, 0))) * mask
+    found: NDArray[np.bool_] = grown[0].numpy() > 0
+    return found
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the outer edge of a mask bool (h, w) that hangs together by edges: its corners (x, y), float32 (m, 2).
+
+    It runs along the edges of pixels, the mask on its right; holes are not outlined. Empty for an empty mask.
+    """
+    padded = np.pad(mask, 1)
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return np.zeros((0, 2), np.float32)
+    x, y = start = int(columns[0]), int(rows[0])
+    to = 0  # right, along the top edge of the first pixel of the first row
+    corners: list[tuple[int, int]] = []
+    while True:
+        corners.append((x, y))
+        ahead = to
+        while ahead == to:
+            x, y = x + _STEPS[to][0], y + _STEPS[to][1]
+            if (x, y) == start:
+                return np.array(corners, np.float32)
+            # the four pixels around this corner, clockwise from the upper right
+            around = padded[y, x + 1], padded[y + 1, x + 1], padded[y + 1, x], padded[y, x]
+            if not around[(to + 1) % 4]:  # nothing ahead on the right: around the mask's corner
+                ahead = (to + 1) % 4
+            elif around[to]:  # something ahead on the left: along it
+                ahead = (to - 1) % 4
+        to = ahead
