@@ -135,7 +135,8 @@ def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(DetectionError, match="no 'abacus' device"):
         pick_device("abacus")
-    assert pick_device("cpu") == "cpu"
+    assert pick_device("cpu-torch") == "cpu-torch"
+    assert pick_device("cpu").startswith("cpu-")
 
 
 def test_cells_are_found_where_pixels_are_not_square(
