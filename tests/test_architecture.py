@@ -25,7 +25,8 @@ MAY_USE: dict[str, set[str]] = {
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "cli": {"ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "cli": {"ui", "batch", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
 }
 WINDOW = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt5", "PyQt6", "PySide6"}
 HEAVY = {"torch", "torchvision"}
