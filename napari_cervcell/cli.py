@@ -59,8 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"napari-cervcell {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, run: Callable[[argparse.Namespace], Answer | None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+    def command(
+        name: str, run: Callable[[argparse.Namespace], Answer | None], text: str, among: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = among.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="print one JSON object")
         sub.set_defaults(run=run)
         return sub
@@ -130,6 +132,27 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )  # fmt: skip
     make.add_argument("--quality", type=int, default=80, help="of the JPEG tiles (default: %(default)s)")
+
+    kinds = commands.add_parser(
+        "bench", help="Measure this machine and this package beside others.", description="Measure, beside others."
+    ).add_subparsers(required=True, metavar="what")
+    streaming = command(
+        "streaming",
+        _bench_streaming,
+        "Measure how fast a slide is read and shown, beside every other way that is installed.",
+        kinds,
+    )
+    streaming.epilog = (
+        "Two slides to measure on: 'cervcell make-slide smooth.svs --size 100000 100000', and the same with "
+        "'--noise 10 --quality 90' for one that is hard to decode. Peers: pip install 'napari-cervcell[bench]'."
+    )
+    streaming.add_argument("slide", type=Path)
+    streaming.add_argument("--only", nargs="+", metavar="FIGURE", help="only these figures, e.g. read_vs_decode")
+    streaming.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+    streaming.add_argument(
+        "--seconds", type=float, default=60.0, help="to pan while memory is watched (default: %(default)s)"
+    )
+    streaming.add_argument("--steps", type=int, help="of the recorded trace in the window (default: all)")
 
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
@@ -317,6 +340,27 @@ def _make_slide(options: argparse.Namespace) -> Answer:
         "bytes_per_pixel": round(made.bytes_per_pixel, 4),
         "seconds": round(time.monotonic() - start, 1),
     }
+
+
+def _bench_streaming(options: argparse.Namespace) -> Answer:
+    from .bench.figures import in_words
+    from .bench.streaming import FIGURES, Streaming
+
+    unknown = set(options.only or ()) - set(FIGURES)
+    if unknown:
+        raise CommandError(f"There is no figure {', '.join(sorted(unknown))}. There are {', '.join(FIGURES)}.")
+    if options.repeats < 1:
+        raise CommandError("The number of repeats must be above 0.")
+    bench = Streaming(
+        options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
+    )
+    try:
+        figures = bench.run()
+    finally:
+        _progress("")
+    if options.json:
+        return figures
+    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
 
 
 def _demo(options: argparse.Namespace) -> Answer | None:

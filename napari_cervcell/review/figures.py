@@ -72,14 +72,18 @@ def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def counts_of(
+def tally(
     labels: NDArray[np.int16], states: NDArray[np.int8], scores: NDArray[np.float32], threshold: float, classes: int
-) -> list[ClassCount]:
-    """Return one :class:`ClassCount` a class, of `classes`."""
-    new = _per_class(labels[(states == 0) & (scores >= threshold)], classes)
-    reviewed = _per_class(labels[(states > 0) & (states != State.REJECTED)], classes)
-    rejected = _per_class(labels[(states == State.REJECTED) & (labels >= 0)], classes)
-    return [ClassCount(n + r, r, x) for n, r, x in zip(new, reviewed, rejected, strict=True)]
+) -> NDArray[np.int64]:
+    """Return int64 (3, classes): new cells of at least `threshold`, cells that the reviewer says are there, rejected
+    ones."""
+    kinds = (states == 0) & (scores >= threshold), (states > 0) & (states != State.REJECTED), states == State.REJECTED
+    return np.stack([np.bincount(labels[kind & (labels >= 0)], minlength=classes) for kind in kinds])
+
+
+def counts_of(tallied: NDArray[np.int64]) -> list[ClassCount]:
+    """Return one :class:`ClassCount` a class, from what :func:`tally` returns."""
+    return [ClassCount(new + there, there, rejected) for new, there, rejected in tallied.T.tolist()]
 
 
 def precision_of(annotations: Annotations, classes: int) -> list[Precision]:

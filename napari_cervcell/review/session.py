@@ -131,8 +131,7 @@ class Session:
         if value != self._threshold:
             self._threshold = value
             self._queue.renew()
-            self.cells_changed.emit()
-            self.counts_changed.emit()
+            self._tell()
 
     @property
     def classes_shown(self) -> NDArray[np.bool_]:
@@ -265,17 +264,38 @@ class Session:
         self._judge(which, lambda row: label)
 
     def add(self, x: float, y: float, label: int | None = None) -> int:
-        """Add a cell centred at (x, y), level-0 pixels, make it current, and return its row.
+        """Add a cell of usual size centred at (x, y), level-0 pixels; see :meth:`add_box`."""
+        return self.add_box(self._box_at(x, y), label)
 
-        Its class is `label`, or else the one given last. Raises CaseError, and ReviewError outside the slide.
+    def add_box(self, box: Sequence[float] | FloatArray, label: int | None = None) -> int:
+        """Add a cell in a box (two corners, level-0 pixels), make it current, and return its row.
+
+        Its class is `label`, or else the one given last. Raises CaseError, and ReviewError where its middle is not on
+        the slide or it has no extent.
         """
-        if not (0 <= x < self.case.width and 0 <= y < self.case.height):
-            raise ReviewError("A cell can be added on the slide only.")
+        drawn = self._checked_box(box)
         if label is not None:
             self._last_label = label
-        (row,) = self._say([(None, self._box_at(x, y), self._last_label)])
+        (row,) = self._say([(None, drawn, self._last_label)])
         self._go(int(row))
         return int(row)
+
+    def reshape(self, row: int, box: Sequence[float] | FloatArray) -> int:
+        """Say that a cell, of the class that it has, is in another box (two corners, level-0 pixels); return its row.
+
+        Raises CaseError, and ReviewError as :meth:`add_box`.
+        """
+        (row,) = self._say([(row, self._checked_box(box), max(int(self.cells.labels[row]), 0))]).tolist()
+        self._go(row)
+        return row
+
+    def _checked_box(self, box: Sequence[float] | FloatArray) -> FloatArray:
+        (x1, x2), (y1, y2) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+        if not (0 <= (x1 + x2) / 2 < self.case.width and 0 <= (y1 + y2) / 2 < self.case.height):
+            raise ReviewError("A cell can be added on the slide only.")
+        if x2 - x1 < 1 or y2 - y1 < 1:
+            raise ReviewError("A box must have some extent.")
+        return np.array([x1, y1, x2, y2], np.float32)
 
     def check_region(self, box: Sequence[float] | FloatArray) -> None:
         """Say that all cells in a rectangle (two corners, level-0 pixels) are marked. Raises CaseError, ReviewError."""
@@ -322,8 +342,7 @@ class Session:
 
     def counts(self) -> list[ClassCount]:
         """Return how many cells there are of each class of the taxonomy."""
-        cells = self.cells
-        return counts_of(cells.labels, self.states, cells.scores, self._threshold, len(self.taxonomy))
+        return counts_of(self._table.tally(self._threshold, len(self.taxonomy)))
 
     def precision(self) -> list[Precision]:
         """Return for each class how much of what models gave that class the reviewer left so."""

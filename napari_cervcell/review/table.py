@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
+from .figures import tally
 from .rows import GrowingIndex, Rows
 
 __all__ = ["GONE", "CellTable", "Scanned"]
@@ -90,6 +92,7 @@ class CellTable:
         self._longest_reach = 0.0
         self._models: list[str] = []
         self._row_of: dict[int, int] = {}
+        self._tally: tuple[tuple[float, int], IntArray] | None = None
         found = self._append_all_found(detections)
         placed = self._place(np.arange(len(annotations)), {})
         self._match(found, placed)
@@ -108,6 +111,29 @@ class CellTable:
         """Say whether a later model has looked where this detection, of which nobody has spoken, was made."""
         r = self.rows
         return bool(r["annotation"][row] < 0 and r["found_label"][row] >= 0 and not r["found"][row])
+
+    def tally(self, threshold: float, classes: int) -> IntArray:
+        """Return how many cells there are of each class, as :func:`figures.tally` does.
+
+        All rows are counted once; from then on only what changes, for of a million cells each verdict changes one.
+        """
+        if self._tally is None or self._tally[0] != (threshold, classes):
+            self._tally = (threshold, classes), self._count(slice(None), threshold, classes)
+        return self._tally[1]
+
+    def _count(self, rows: IntArray | slice, threshold: float, classes: int) -> IntArray:
+        r = self.rows
+        return tally(r["label"][rows], r["state"][rows], r["score"][rows], threshold, classes)
+
+    @contextmanager
+    def _counting(self, rows: IntArray) -> Iterator[None]:
+        """Keep the tally right while `rows` are written to."""
+        rows = np.unique(rows)
+        if self._tally is not None:
+            self._tally[1][:] -= self._count(rows, *self._tally[0])
+        yield
+        if self._tally is not None:
+            self._tally[1][:] += self._count(rows, *self._tally[0])
 
     def hold(self, row: int | None) -> None:
         """Keep a detection that the reviewer looks at, in place of the one held before, though a later model drops it.
@@ -160,10 +186,11 @@ class CellTable:
         self.index.add(centres_of(boxes[homeless]))
         r = self.rows
         r["annotation"][rows] = ids
-        r["label"][rows] = said.labels[which]
-        r["score"][rows] = said.scores[which]
+        with self._counting(rows):
+            r["label"][rows] = said.labels[which]
+            r["score"][rows] = said.scores[which]
+            r["state"][rows] = said.states[which]
         r["class_score"][rows] = np.nan
-        r["state"][rows] = said.states[which]
         r["told"][rows] = said.detected_labels[which]
         self._row_of.update(zip(ids.tolist(), rows.tolist(), strict=True))
         self._longest_reach = max(self._longest_reach, float(_reaches(boxes).max(initial=0.0)))
@@ -314,10 +341,11 @@ class CellTable:
         given = r["found_label"][other]
         held = (other == self._held) & (given >= 0)
         present = (r["found"][other] | held) & ~r["covered"][other]
-        r["state"][other] = np.where(present, 0, GONE)
-        r["score"][other] = np.where(present, r["found_score"][other], GONE)
+        with self._counting(other):
+            r["state"][other] = np.where(present, 0, GONE)
+            r["score"][other] = np.where(present, r["found_score"][other], GONE)
+            r["label"][other] = np.where(given >= 0, given, r["label"][other])
         r["class_score"][other] = r["found_class_score"][other]
-        r["label"][other] = np.where(given >= 0, given, r["label"][other])
         r["disagrees"][other] = False
         # a detection that says neither what the reviewer said nor what the reviewer has already heard
         partner = r["partner"][spoken_of]

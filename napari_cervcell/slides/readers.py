@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
-__all__ = ["Readers"]
+__all__ = ["THREADS", "Readers"]
 
 Place = TypeVar("Place", bound=Hashable)
 
-_THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
+THREADS = max(4, min(8, os.cpu_count() or 1))  # more than cores: a disk or network answers several at a time
 
 _PATIENCE = 0.2  # seconds that `stop` waits for reads under way; a dead network drive may hold one for minutes
 _IDLE = 20.0  # seconds without work after which a thread ends: not every window says when it closes
@@ -73,7 +73,7 @@ class Readers(Generic[Place]):
     def _start(self) -> None:
         if not self._threads:
             self._stopping = threading.Event()
-        while len(self._threads) < _THREADS:
+        while len(self._threads) < THREADS:
             thread = threading.Thread(target=self._run, args=(self._stopping,), name="cervcell-reader", daemon=True)
             self._threads.append(thread)
             thread.start()

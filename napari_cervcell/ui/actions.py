@@ -95,6 +95,12 @@ class Actions:
         if 0 <= position[0] < slide.width and 0 <= position[1] < slide.height:
             self.desk.do(self.desk.session.add, *position)
 
+    def draw_box(self) -> None:
+        """Let the next drag draw the box of a cell."""
+        self._widget.pointer.take_rectangle(
+            lambda box: self.desk.do(self.desk.session.add_box, box), "Drag a box around a cell that was missed."
+        )
+
     def check_region(self) -> None:
         """Let the next drag mark a region as checked."""
         self._widget.pointer.take_rectangle(
@@ -156,6 +162,7 @@ class Actions:
             Key(("n",), "next cell, most worth asking first", self.next, repeats=True),
             Key(("p",), "previous cell", self.previous, repeats=True),
             Key(("a",), "add a cell under the pointer", self.add_here),
+            Key(("b",), "draw a box around a cell", self.draw_box),
             Key(("c",), "mark a region as checked: drag a rectangle", self.check_region),
             Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
             Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),

@@ -76,14 +76,17 @@ class Overlay(QObject):
         self._drawn: Rectangle | None = None  # within this nothing needs to be drawn anew
         self._density: Density | None = None
         self._mapped: Density | None = None  # whose picture the map shows
-        self._counted: tuple[float, float, tuple[Any, ...]] = (0.0, 0.0, ())  # when, seconds it took, what was asked
+        self._stale = False  # whether cells have changed since they were counted
+        self._asked: tuple[Any, ...] = ()  # what was to be seen then
+        self._rows_counted = 0
+        self._next_count = 0.0  # when it may be done again
         self._drawing: Any = None
         self._make_nodes([c.letter for c in session.taxonomy])
         self._later = QSignalThrottler(parent=self)
         self._later.setTimeout(20)
         self._later.triggered.connect(self.update)
         self._recount = QTimer(self, singleShot=True)
-        self._recount.timeout.connect(self._cells_changed)
+        self._recount.timeout.connect(self.update)
         desk.viewer.scene.camera.events.connect(self.update_later)
         desk.viewer.canvas.events.size.connect(self.update_later)
         session.cells_changed.connect(self._cells_changed)
@@ -135,7 +138,7 @@ class Overlay(QObject):
 
     def _cells_changed(self) -> None:
         self._drawn = None
-        self._density = self._density if self._may_wait() else None
+        self._stale = True
         self.update_later()
 
     def _current_changed(self, _row: int | None) -> None:
@@ -151,7 +154,7 @@ class Overlay(QObject):
         if not self.visible:
             self._hide()
             return
-        self._count()
+        self._count(rectangle)
         if self._density.about(*rectangle).sum() > CAP and sum(counts := self._counts_in(rectangle)) > CAP:
             self._draw_map(counts)
         else:
@@ -168,27 +171,25 @@ class Overlay(QObject):
 
     # ------------------------------------------------------------------------------------------- few or many
 
-    def _count(self) -> None:
-        if self._density is None:
-            start = time.monotonic()
-            self._density = self._desk.session.density()
-            self._counted = (time.monotonic(), time.monotonic() - start, self._asked())
+    def _count(self, rectangle: Rectangle) -> None:
+        """Count anew where it matters: for the map, or where there may be too many cells in view without it.
 
-    def _may_wait(self) -> bool:
-        """Whether the counts may stay as they are for a while: with a million cells they take their time.
-
-        Not where what is to be seen was changed by hand.
+        With a million cells that takes its time, so not always at once, but where the reviewer wants to see others.
         """
-        when, took, asked = self._counted
-        due = when + took / _SHARE
-        if self._density is None or asked != self._asked() or time.monotonic() > due:
-            return False
-        self._recount.start(round(1000 * (due - time.monotonic())) + 1)
-        return True
-
-    def _asked(self) -> tuple[Any, ...]:
         session = self._desk.session
-        return session.threshold, *session.classes_shown.tolist()
+        asked = session.threshold, *session.classes_shown.tolist()
+        if self._density is not None and asked == self._asked:
+            many = self._density.about(*rectangle).sum() + len(session.states) - self._rows_counted > CAP / 2
+            if not self._stale or not many:
+                return
+            if (wait := self._next_count - time.monotonic()) > 0:
+                self._recount.start(round(1000 * wait) + 1)
+                return
+        start = time.monotonic()
+        self._density = session.density()
+        self._asked, self._rows_counted, self._stale = asked, len(session.states), False
+        now = time.monotonic()
+        self._next_count = now + (now - start) / _SHARE
 
     def _counts_in(self, rectangle: Rectangle) -> list[int]:
         """Return the number of cells of each class in view: whole squares from the map, the others one by one."""

@@ -29,12 +29,14 @@ class Painter(QObject):
     def __init__(self, stream: Stream) -> None:
         super().__init__()
         self._layer: weakref.ref[Image] | None = None
+        self._stream = weakref.ref(stream)
         self._overview = stream.overview
         self._pictured = stream.overview.completions  # what napari's thumbnail shows
         self._told = False
         self._drawing = 0.0  # when the drawing under way began, 0 while none is
         self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self._draw)
+        self._began = 0.0  # when the last drawing did
         self._next = 0.0
         self._came.connect(self._draw_soon, Qt.ConnectionType.QueuedConnection)
         self._broke.connect(show_error, Qt.ConnectionType.QueuedConnection)
@@ -56,23 +58,32 @@ class Painter(QObject):
         return not (self._told or self._drawing)
 
     def _tell(self) -> None:
-        if not self._told:
+        if not self._told or self._is_last():
             self._told = True
             self._came.emit()
+
+    def _is_last(self) -> bool:
+        stream = self._stream()
+        return stream is not None and stream.is_sharp
 
     def _warn(self, message: str) -> None:
         self._broke.emit(message)
 
     def _draw_soon(self) -> None:
-        if not self._timer.isActive() and not self._drawing:
-            self._timer.start(max(0, round(1000 * (self._next - time.monotonic()))))
+        if self._drawing:
+            return
+        # what makes the picture whole is drawn at once: nothing comes after it that could wait its turn
+        due = self._began + _FRAME if self._is_last() else self._next
+        wait = max(0, round(1000 * (due - time.monotonic())))
+        if not self._timer.isActive() or wait < self._timer.remainingTime():
+            self._timer.start(wait)
 
     def _draw(self) -> None:
         self._told = False  # first: what lands from here on is told of again
         layer = self._layer and self._layer()
         if layer is None:
             return
-        self._drawing = time.monotonic()
+        self._drawing = self._began = time.monotonic()
         thumbnail = self._pictured != self._overview.completions
         self._pictured = self._overview.completions
         layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QPoint, QTimer, Signal
+import numpy as np
+from qtpy.QtCore import QObject, QPoint, Qt, QTimer, Signal
 from qtpy.QtWidgets import QToolTip
 
 from .words import describe
@@ -20,6 +21,8 @@ __all__ = ["Pointer"]
 
 _STILL = 4.0  # canvas px: a press and release closer than this is a click
 _REACH = 12.0  # canvas px around the pointer in which a click looks for a cell, or half a cell where that is more
+_GRIP = 5.0  # canvas px: so near to the current cell's box the pointer takes hold of it
+_LARGE_ENOUGH = 24.0  # canvas px of a box that can be taken hold of
 _REST = 300  # ms that the pointer stays before it is told what is under it
 
 
@@ -45,12 +48,14 @@ class Pointer(QObject):
         self._clicked_at: tuple[float, float] | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
         self._rest.timeout.connect(self._tell)
+        self._removed = False  # a drag that is under way then ends in nothing
         self.tool = "select"
         desk.viewer.mouse_drag_callbacks.append(self._press)
         desk.viewer.mouse_move_callbacks.append(self._move)
 
     def remove(self) -> None:
         self.put_down()
+        self._removed = True
         self._rest.stop()
         self._desk.viewer.mouse_drag_callbacks.remove(self._press)
         self._desk.viewer.mouse_move_callbacks.remove(self._move)
@@ -81,6 +86,8 @@ class Pointer(QObject):
 
     def _move(self, _viewer: Any, event: Any) -> None:
         self._position = tuple(event.pos)
+        if self.tool == "select":
+            self._feel_for_grip()
         QToolTip.hideText()
         self._rest.start()
 
@@ -91,13 +98,18 @@ class Pointer(QObject):
             return
         start = self._position
         still = True
+        if self.tool == "select" and (grip := self._grip()) is not None:
+            yield from self._reshape(event, grip)
+            return
         yield
-        while event.type == "mouse_move":
+        while event.type == "mouse_move" and not self._removed:
             self._position = tuple(event.pos)
             still = still and math.dist(start, self._position) <= _STILL
             if self.tool == "rectangle" and not still:
                 self._overlay.show_drawing(self._rectangle(start))
             yield
+        if self._removed:
+            return
         self._position = tuple(event.pos)
         if self.tool == "rectangle":
             if not still:
@@ -106,6 +118,63 @@ class Pointer(QObject):
             self._finish(self.position())
         elif still:
             self._select()
+
+    # ------------------------------------------------------------------------------- the current cell's box
+
+    def _grip(self) -> tuple[bool, bool, bool, bool] | None:
+        """Return which sides (left, upper, right, lower) of the current cell's box the pointer would take along.
+
+        At a corner the two that meet there, at a side all four: the box as it is; None elsewhere.
+        """
+        current, view = self._desk.session.current, self._desk.view
+        if current is None or self._position is None or not self._overlay.visible:
+            return None
+        box = self._desk.session.cells.boxes[current]
+        (x1, y1), (x2, y2) = view.to_canvas(*box[:2]), view.to_canvas(*box[2:])
+        if min(x2 - x1, y2 - y1) < _LARGE_ENOUGH:
+            return None
+        x, y = self._position
+        near = tuple(abs(a - b) <= _GRIP for a, b in ((x, x1), (y, y1), (x, x2), (y, y2)))
+        inside = x1 - _GRIP <= x <= x2 + _GRIP and y1 - _GRIP <= y <= y2 + _GRIP
+        if not inside or not any(near):
+            return None
+        return near if (near[0] or near[2]) and (near[1] or near[3]) else (True, True, True, True)
+
+    def _feel_for_grip(self) -> None:
+        """Show by the pointer what a drag from here would do, and let it not move the slide instead."""
+        grip = self._grip()
+        self._desk.view.camera.mouse_pan = grip is None
+        canvas = self._desk.view.canvas.native
+        if grip is None:
+            canvas.unsetCursor()
+        elif all(grip):
+            canvas.setCursor(Qt.CursorShape.SizeAllCursor)
+        else:
+            falling = (grip[0] and grip[1]) or (grip[2] and grip[3])
+            canvas.setCursor(Qt.CursorShape.SizeFDiagCursor if falling else Qt.CursorShape.SizeBDiagCursor)
+
+    def _reshape(self, event: Any, grip: tuple[bool, bool, bool, bool]) -> Iterator[None]:
+        """Move or resize the current cell's box while the button is held."""
+        session = self._desk.session
+        row, start = session.current, self.position()
+        before = session.cells.boxes[row].copy()
+        box = before
+        yield
+        while event.type == "mouse_move" and not self._removed:
+            self._position = tuple(event.pos)
+            by = np.array([*self.position(), *self.position()]) - [*start, *start]
+            box = before + by * grip
+            self._overlay.show_drawing(box)
+            yield
+        if self._removed:
+            return
+        self._overlay.show_drawing(None)
+        if np.abs(box - before).max() * self._desk.view.zoom > _STILL / 2:
+            self._desk.do(session.reshape, row, box)
+        else:
+            self._select()
+
+    # ----------------------------------------------------------------------------------- what is under it
 
     def _under(self) -> list[int]:
         """Return the rows of the cells under the pointer, the nearest first."""

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -43,6 +43,17 @@ def slide_path(tmp_path: Path) -> Path:
 
 
 TILE = 4096.0
+
+
+class Place(NamedTuple):
+    x: int
+    y: int
+    size: int
+
+
+class Scanned(NamedTuple):
+    tile: Place
+    cells: Cells
 
 
 def lattice(columns: int = 8, rows: int = 5, pitch: float = 250.0) -> Cells:

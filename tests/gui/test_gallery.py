@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,24 +10,11 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_cervcell.casefile import State
-from napari_cervcell.cells import Cells
 from napari_cervcell.taxonomy import BETHESDA
 from napari_cervcell.ui.gallery import Gallery
 from napari_cervcell.ui.hands import Hands
 
-from .conftest import TILE, write_cells
-
-
-class Place(NamedTuple):
-    x: int
-    y: int
-    size: int
-
-
-class Scanned(NamedTuple):
-    tile: Place
-    cells: Cells
-
+from .conftest import TILE, Place, Scanned, write_cells
 
 NONE, SHIFT, CTRL = (getattr(Qt.KeyboardModifier, name) for name in ("NoModifier", "ShiftModifier", "ControlModifier"))
 

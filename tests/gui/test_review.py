@@ -180,6 +180,26 @@ def test_a_dragged_rectangle_becomes_a_checked_region(hands: Hands) -> None:
     assert not is_there(hands, picture(hands), (1000, 900), "#0b7f7a")
 
 
+def test_a_box_is_drawn_moved_and_resized_with_the_mouse(hands: Hands) -> None:
+    session, camera = hands.widget.desk.session, hands.viewer.scene.camera
+    hands.key("b")
+    hands.drag((1060, 1080), (1180, 1160))
+    drawn = session.cells.boxes[session.current]
+    assert drawn == pytest.approx(np.array([1060, 1080, 1180, 1160]), abs=4)
+    before = camera.center
+    hands.drag((1180, 1160), (1220, 1190))  # a corner
+    assert session.cells.boxes[session.current] == pytest.approx(np.array([1060, 1080, 1220, 1190]), abs=6)
+    hands.drag((1140, 1080), (1160, 1100))  # a side
+    assert session.cells.boxes[session.current] == pytest.approx(np.array([1080, 1100, 1240, 1210]), abs=8)
+    assert camera.center == before
+    assert len(hands.widget.desk.case.annotations()) == 1
+    hands.key("u")
+    hands.key("u")
+    assert session.cells.boxes[session.current] == pytest.approx(drawn)
+    hands.drag((1400, 1400), (1300, 1400))  # elsewhere a drag moves the slide
+    assert camera.center != before
+
+
 def test_escape_leaves_a_tool(hands: Hands) -> None:
     hands.key("c")
     hands.key("esc")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_cervcell.casefile import State
 from napari_cervcell.review import Precision
-from napari_cervcell.review.figures import counts_of, wilson
+from napari_cervcell.review.figures import counts_of, tally, wilson
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_counts_leave_out_what_is_gone_below_the_threshold_or_of_no_class() -> N
     labels = np.array([0, 0, 0, 0, 1, -1, 1], np.int16)
     states = np.array([0, 0, -1, State.ADDED, State.REJECTED, State.REJECTED, State.CORRECTED], np.int8)
     scores = np.array([0.9, 0.2, -1, np.nan, 0.9, np.nan, 0.1], np.float32)
-    assert counts_of(labels, states, scores, 0.5, 3) == [(2, 1, 0), (1, 1, 1), (0, 0, 0)]
+    assert counts_of(tally(labels, states, scores, 0.5, 3)) == [(2, 1, 0), (1, 1, 1), (0, 0, 0)]

@@ -179,6 +179,32 @@ def test_a_cell_added_on_a_detection_takes_its_place(session: Session) -> None:
     assert (300, 100, 1, 0) in shown(session)
 
 
+def test_a_box_drawn_from_any_corner_is_a_cell(session: Session) -> None:
+    row = session.add_box((950, 540, 900, 500), 3)
+    assert session.cells.boxes[row].tolist() == [900, 500, 950, 540]
+    assert (session.cells.labels[row], session.states[row], session.current) == (3, State.ADDED, row)
+    with pytest.raises(ReviewError, match="extent"):
+        session.add_box((900, 500, 900, 540))
+
+
+def test_a_reshaped_cell_stays_one_cell_and_undo_gives_its_box_back(session: Session) -> None:
+    row = find(session, 300, 100)
+    before, n = session.cells.boxes[row].tolist(), len(shown(session))
+    moved = session.reshape(row, (265, 65, 345, 125))
+    assert session.cells.boxes[moved].tolist() == [265, 65, 345, 125]
+    assert session.states[moved] == State.ACCEPTED
+    assert session.current == moved
+    assert len(shown(session)) == n
+    again = session.reshape(moved, (260, 65, 345, 125))
+    assert len(shown(session)) == n
+    assert session.cells.boxes[again].tolist() == [260, 65, 345, 125]
+    session.undo()
+    session.undo()
+    assert session.cells.boxes[session.at(300, 100, 5)].tolist() == before
+    assert (session.states > 0).sum() == 0
+    assert len(shown(session)) == n
+
+
 @pytest.mark.parametrize("place", [(-1, 5), (2000, 5), (5, 1000)])
 def test_no_cell_can_be_added_outside_the_slide(session: Session, place: tuple[float, float]) -> None:
     with pytest.raises(ReviewError, match="on the slide"):
