@@ -154,6 +154,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     streaming.add_argument("--steps", type=int, help="of the recorded trace in the window (default: all)")
 
+    detecting = command(
+        "detect", _bench_detect, "Measure how fast cells are found, beside the limit of the parts.", kinds
+    )
+    detecting.add_argument("slide", type=Path)
+    detecting.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    detecting.add_argument(
+        "--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)"
+    )
+    detecting.add_argument("--tiles", type=int, default=12, help="how many to work on (default: %(default)s)")
+    detecting.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
         "--out", type=Path, default=Path("demo"), help="where the sitting's files go (default: %(default)s)"
@@ -354,6 +365,22 @@ def _bench_streaming(options: argparse.Namespace) -> Answer:
     bench = Streaming(
         options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
     )
+    try:
+        figures = bench.run()
+    finally:
+        _progress("")
+    if options.json:
+        return figures
+    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+
+
+def _bench_detect(options: argparse.Namespace) -> Answer:
+    from .bench.detecting import Detecting
+    from .bench.figures import in_words
+
+    if options.repeats < 1 or options.tiles < 1:
+        raise CommandError("The numbers of repeats and of tiles must be above 0.")
+    bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
     try:
         figures = bench.run()
     finally:

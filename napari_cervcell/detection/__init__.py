@@ -2,6 +2,17 @@
 
 from .engines import DEVICES, DetectionError, pick_device
 from .scan import LOWEST_SCORE, Progress, Scan
-from .tiles import Tile, TileGrid, plan
+from .tiles import HALO, Tile, TileGrid, plan
 
-__all__ = ["DEVICES", "LOWEST_SCORE", "DetectionError", "Progress", "Scan", "Tile", "TileGrid", "pick_device", "plan"]
+__all__ = [
+    "DEVICES",
+    "HALO",
+    "LOWEST_SCORE",
+    "DetectionError",
+    "Progress",
+    "Scan",
+    "Tile",
+    "TileGrid",
+    "pick_device",
+    "plan",
+]
