@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,7 +120,7 @@ class TorchEngine:
             if self._device == "cuda":
                 tiles = tiles.pin_memory().to(self._device, non_blocking=True)
             dense = predict(self._network, to_input(tiles.to(self._device)))
-        return Dense(*(t.float().cpu() for t in dense))
+        return _each(lambda t: t.float().cpu(), dense)
 
 
 class OpenVINOEngine:
@@ -146,7 +147,7 @@ class OpenVINOEngine:
         self._requests = [compiled.create_infer_request() for _ in range(self.batch)]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
-        parts: list[list[Tensor]] = []
+        parts: list[Dense] = []
         for first in range(0, len(pixels), len(self._requests)):
             running = self._requests[: len(pixels) - first]
             try:
@@ -159,8 +160,8 @@ class OpenVINOEngine:
                     request.cancel()
                 raise
             # copied: the next call writes to the same memory
-            parts += [[torch.from_numpy(np.array(r.get_output_tensor(i).data)) for i in range(3)] for r in running]
-        return Dense(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+            parts += [Dense(*(torch.from_numpy(np.array(t.data)) for t in r.output_tensors)) for r in running]
+        return _each(lambda *tensors: torch.cat(tensors), *parts)
 
 
 class _Whole(nn.Module):
@@ -171,7 +172,7 @@ class _Whole(nn.Module):
         self.network = network
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        return tuple(predict(self.network, to_input(rgb)))
+        return tuple(t for t in predict(self.network, to_input(rgb)) if t is not None)
 
 
 def _converted(model: Model, core: Any) -> Any:
@@ -220,4 +221,9 @@ def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
             ) from None
     engine.batch = half = len(pixels) // 2
     first, second = infer(engine, pixels[:half]), infer(engine, pixels[half:])
-    return Dense(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+    return _each(lambda *tensors: torch.cat(tensors), first, second)
+
+
+def _each(work: Callable[..., Tensor], *dense: Dense) -> Dense:
+    """Return what `work` makes of each kind of tensor, as far as the network has it."""
+    return Dense(*(work(*kind) for kind in zip(*dense, strict=True) if kind[0] is not None))
