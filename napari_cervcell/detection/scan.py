@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +147,7 @@ class Scan:
         before = self.total - len(self.tiles)
         found = unreadable = 0
         done = before
-        for tile, raw, engine in self._looked_at():
+        for tile, raw, engine in self._looked_at(stop):
             if raw is None:
                 unreadable += 1
                 cells = Cells()
@@ -168,28 +169,29 @@ class Scan:
             if stop.is_set():
                 return
 
-    def _looked_at(self) -> Iterator[tuple[Tile, Cells | None, str]]:
+    def _looked_at(self, stop: threading.Event) -> Iterator[tuple[Tile, Cells | None, str]]:
         """Yield every tile with its cells, in px of the network's input, (0, 0) at the core's corner.
 
-        Reading, the network and what becomes of its answers each have threads of their own; at most a batch and
-        `_AHEAD` tiles are in memory.
+        Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
+        `_AHEAD` tiles are in memory. Ends at once where `stop` is set, whatever the network is at.
         """
         height, width = self.grid.rows + 2 * HALO, self.grid.columns + 2 * HALO
-        with ThreadPoolExecutor(_READERS, "cervcell-read") as readers, ThreadPoolExecutor(1, "cervcell-infer") as one:
+        with ExitStack() as stack:
+            readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read"))
+            one = ThreadPoolExecutor(1, "cervcell-infer")
+            stack.callback(one.shutdown, wait=False, cancel_futures=True)
             # made while the first tiles are read
             making = one.submit(make_engine, self.model, self.device, height, width, self._threads)
 
             def look(batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
                 return self._infer(making.result(), batch)
 
-            with (
-                closing(_ahead(readers, self._read, self.tiles, _AHEAD)) as tiles,
-                closing(_ahead(one, look, _batches(tiles, making), 1)) as batches,
-            ):
-                for batch in batches:
-                    self.device, words = making.result().name, making.result().words
-                    for tile, cells in batch:
-                        yield tile, cells, words
+            tiles = stack.enter_context(closing(_ahead(readers, self._read, self.tiles, _AHEAD, stop)))
+            batches = _batches(tiles, making, stop)
+            for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
+                self.device, words = making.result().name, making.result().words
+                for tile, cells in batch:
+                    yield tile, cells, words
 
     def _infer(self, engine: Engine, batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
         seen = [pixels for _, pixels in batch if pixels is not None]
@@ -228,28 +230,39 @@ class Scan:
         return own[new]
 
 
-def _ahead(pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], depth: int) -> Generator[_R, None, None]:
+def _ahead(
+    pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], depth: int, stop: threading.Event
+) -> Generator[_R, None, None]:
     """Yield ``work(item)`` in the order of the items, `depth` of them being worked at while one is looked at."""
     running: deque[Future[_R]] = deque()
     try:
         for item in items:
             running.append(pool.submit(work, item))
             if len(running) > depth:
+                if not _is_done(running[0], stop):
+                    return
                 yield running.popleft().result()
-        while running:
+        while running and _is_done(running[0], stop):
             yield running.popleft().result()
     finally:
         for future in running:
             future.cancel()
 
 
-def _batches(tiles: Iterator[_Read], making: Future[Engine]) -> Iterator[list[_Read]]:
+def _batches(tiles: Iterator[_Read], making: Future[Engine], stop: threading.Event) -> Iterator[list[_Read]]:
     """Group tiles for the engine, which is waited for only once the first have been read."""
     for first in tiles:
-        batch = [first]
-        while len(batch) < making.result().batch and (tile := next(tiles, None)) is not None:
-            batch.append(tile)
-        yield batch
+        if not _is_done(making, stop):
+            return
+        yield [first, *itertools.islice(tiles, making.result().batch - 1)]
+
+
+def _is_done(future: Future[Any], stop: threading.Event) -> bool:
+    """Wait for the future; return False where `stop` is set before."""
+    while not wait([future], 0.05).done:
+        if stop.is_set():
+            return False
+    return True
 
 
 def _found_by(model_id: str, case: Case) -> dict[tuple[int, int], Cells]:
