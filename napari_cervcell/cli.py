@@ -20,9 +20,11 @@ from .errors import CervcellError
 
 if TYPE_CHECKING:
     from .casefile import Case
-    from .slides import Slide
 
 __all__ = ["main"]
+
+# those of detection, which is slow to import
+DEVICES = ("auto", "cuda", "mps", "cpu", "cpu-openvino", "cpu-openvino-f32", "cpu-torch")
 
 Answer = dict[str, Any]
 
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(answer, indent=2, ensure_ascii=False))
         else:
             print("\n".join(_plain(answer)))
-    return 0
+    return 1 if answer and answer.get("failed") else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,13 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "Say what a slide is: format, size, levels, µm per pixel.")
     info.add_argument("slide", type=Path)
 
-    detect = command("detect", _detect, "Find cells on a slide and write them to its case file.")
-    detect.add_argument("slide", type=Path)
-    detect.add_argument("--case", type=Path, required=True, help="case file, made where there is none")
+    detect = command("detect", _detect, "Find cells on slides and write them to their case files.")
+    detect.add_argument("slides", type=Path, nargs="+", metavar="slide")
+    detect.add_argument("--case", type=Path, help="case file of the one slide; by default beside it")
+    detect.add_argument("--cases", type=Path, metavar="DIR", help="folder for the case files of all slides")
     detect.add_argument("--model", type=Path, help="model file; by default the case's own, else the shipped one")
-    detect.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    detect.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)")
     detect.add_argument("--region", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="only here, level-0 px")
-    detect.add_argument("--mpp", type=float, help="µm per pixel, for a slide that does not say")
+    detect.add_argument("--mpp", type=float, help="µm per pixel, for slides that do not say")
+    where = detect.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, default=0, metavar="N", help="this many slides at once, on this machine")
+    where.add_argument("--scheduler", default="", metavar="tcp://HOST:8786", help="on the workers of a dask cluster")
 
     review = command("review", _review, "Open a slide in napari for review.")
     review.add_argument("slide", type=Path)
@@ -155,6 +161,17 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--slide", type=Path, help="on which slide; by default one is made for it")
     overlay.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
 
+    detecting = command(
+        "detect", _bench_detect, "Measure how fast cells are found, beside the limit of the parts.", kinds
+    )
+    detecting.add_argument("slide", type=Path)
+    detecting.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    detecting.add_argument(
+        "--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)"
+    )
+    detecting.add_argument("--tiles", type=int, default=12, help="how many to work on (default: %(default)s)")
+    detecting.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
         "--out", type=Path, default=Path("demo"), help="where the sitting's files go (default: %(default)s)"
@@ -180,44 +197,59 @@ def _info(options: argparse.Namespace) -> Answer:
 
 
 def _detect(options: argparse.Namespace) -> Answer:
-    from .casefile import open_case
-    from .detection import Scan
-    from .learning import current_model
-    from .models import load_model
-    from .slides import foreground, open_slide
+    from .batch import Job, Outcome, detect_many, detect_one, threads_each
+    from .casefile import SUFFIX, default_case_path
 
+    slides: list[Path] = [slide.absolute() for slide in options.slides]
+    if options.case and len(slides) > 1:
+        raise CommandError("--case is for one slide. Say with --cases DIR where the case files of several go.")
+    if options.workers < 0:
+        raise CommandError("The number of workers must be above 0.")
+    region = None
+    if options.region:
+        x, y, w, h = options.region
+        if w <= 0 or h <= 0:
+            raise CommandError("The region's width and height must be above 0.")
+        region = (x, y, x + w, y + h)
+
+    def case_of(slide: Path) -> Path:
+        if options.case:
+            return Path(options.case).absolute()
+        return (options.cases / (slide.name + SUFFIX)).absolute() if options.cases else default_case_path(slide)
+
+    jobs = [
+        Job(slide, case_of(slide), options.model and options.model.absolute(), options.device, region, options.mpp,
+            threads_each(options.workers))
+        for slide in slides
+    ]  # fmt: skip
+    if len({job.case for job in jobs}) < len(jobs):
+        raise CommandError("Two of the slides would share a case file. Give each slide once, and no two of one name.")
+    if options.cases:
+        options.cases.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with open_slide(options.slide, mpp=options.mpp) as slide, open_case(options.case, slide) as case:
-        _agree_on_mpp(slide, case)
-        model = load_model(options.model) if options.model else current_model(case)
-        _same_classes(model.taxonomy.names, case, str(options.model or model.name))
-        region = None
-        if options.region:
-            x, y, w, h = options.region
-            if w <= 0 or h <= 0:
-                raise CommandError("The region's width and height must be above 0.")
-            region = (x, y, x + w, y + h)
-        scan = Scan(slide, model, region=region, foreground=foreground(slide), device=options.device, case=case)
-        unreadable = 0
-        for step in scan.run():
-            unreadable = step.unreadable
-            _progress(f"{step.done}/{step.total} tiles, {step.found} cells, {step.seconds_left:.0f} s left")
+    running: dict[Path, str] = {}
+    ends: list[Outcome] = []
+
+    def tell(job: Job, done: int, total: int, found: int, left: float) -> None:
+        running[job.slide] = f"{job.slide.name}: {done}/{total} tiles, {found} cells, {left:.0f} s left"
+        whole = [f"{len(ends)}/{len(jobs)} slides"] if len(jobs) > 1 else []
+        _progress(" · ".join([*whole, *running.values()]))
+
+    def ended(outcome: Outcome) -> None:
+        ends.append(outcome)
+        running.pop(outcome.job.slide, None)
+
+    try:
+        if len(jobs) == 1 and not (options.workers or options.scheduler):
+            return detect_one(jobs[0], tell)
+        outcomes = detect_many(jobs, tell, workers=options.workers, scheduler=options.scheduler, ended=ended)
+    finally:
         _progress("")
-        cells = case.detections().cells
-        if region:
-            x, y = cells.centres.T
-            cells = cells[(x >= region[0]) & (x < region[2]) & (y >= region[1]) & (y < region[3])]
-        shown = cells[cells.scores >= model.threshold]
-        return {
-            "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
-            "threshold": model.threshold,
-            "tiles": scan.total,
-            "unreadable_tiles": unreadable,
-            "device": scan.device,
-            "model": model.name,
-            "seconds": round(time.monotonic() - start, 2),
-            "case": str(options.case),
-        }
+    return {
+        "slides": [{"slide": str(o.job.slide), **o.answer} for o in outcomes if o.answer is not None],
+        "failed": [{"slide": str(o.job.slide), "error": o.error} for o in outcomes if o.answer is None],
+        "seconds": round(time.monotonic() - start, 2),
+    }
 
 
 def _review(options: argparse.Namespace) -> None:
@@ -365,6 +397,22 @@ def _bench_overlay(options: argparse.Namespace) -> Answer:
     return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
 
 
+def _bench_detect(options: argparse.Namespace) -> Answer:
+    from .bench.detecting import Detecting
+    from .bench.figures import in_words
+
+    if options.repeats < 1 or options.tiles < 1:
+        raise CommandError("The numbers of repeats and of tiles must be above 0.")
+    bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
+    try:
+        figures = bench.run()
+    finally:
+        _progress("")
+    if options.json:
+        return figures
+    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+
+
 def _demo(options: argparse.Namespace) -> Answer | None:
     import os
 
@@ -386,24 +434,6 @@ def _slide_of(case: Case, given: Path | None) -> Path:
     if not path.exists():
         raise CommandError(f"The slide {path} of the case {case.path} is not there. Say where it is with --slide.")
     return path
-
-
-def _agree_on_mpp(slide: Slide, case: Case) -> None:
-    """Where only one of slide and case knows the µm per pixel, tell the other."""
-    if slide.mpp is None and case.mpp is not None:
-        slide.mpp = case.mpp
-    elif case.mpp is None and slide.mpp is not None:
-        case.mpp = slide.mpp
-    if slide.mpp is None:
-        raise CommandError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")
-
-
-def _same_classes(names: tuple[str, ...], case: Case, model: str) -> None:
-    if names != case.taxonomy.names:
-        raise CommandError(
-            f"The model {model} names the classes {', '.join(names)}, but the case {case.path} uses "
-            f"{', '.join(case.taxonomy.names)}. Choose a model of the same classes, or another case file."
-        )
 
 
 def _progress(text: str) -> None:

@@ -25,8 +25,9 @@ MAY_USE: dict[str, set[str]] = {
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "bench": {"ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "cli": {"bench", "ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "cli": {"bench", "batch", "ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
 }
 WINDOW = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt5", "PyQt6", "PySide6"}
 # run alone, in processes of their own

@@ -20,7 +20,8 @@ from napari_cervcell.bench.trace import fit, recorded_trace
 from napari_cervcell.bench.windows import STOCK, a_display, measure
 from napari_cervcell.casefile import open_case
 from napari_cervcell.cli import main
-from napari_cervcell.slides import foreground, open_slide
+from napari_cervcell.detection import pick_device
+from napari_cervcell.slides import foreground, open_slide, sample_slide
 from napari_cervcell.slides import slide as slide_module
 from napari_cervcell.slides.make import make_slide
 
@@ -44,6 +45,16 @@ def test_reading_is_measured_beside_its_peers(slide_path: Path) -> None:
     for said in figures.values():
         assert {"OpenSlide", "dask on OpenSlide"} <= set(said["peers"])
         assert all(peer["value"] > 0 for peer in said["peers"].values())
+
+
+def test_detection_is_measured_beside_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "detect", str(sample_slide()), "--tiles", "1", "--repeats", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["pipeline_vs_limit"]["value"] > 0
+    if pick_device() == "cpu-openvino":
+        assert figures["cpu_vs_torch"]["value"] > 0
+    assert 0 < figures["skipped"]["value"] < 1
+    assert 0 <= figures["skipped"]["cells_lost"] < 0.1
 
 
 def test_a_file_that_is_no_slide_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

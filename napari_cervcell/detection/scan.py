@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..casefile import Case, RunState
 from ..cells import Cells, iou_with
-from ..errors import CervcellError
-from ..models import OVERLAP, Model, decode, predict, to_input
+from ..models import OVERLAP, Model, decode
 from ..slides import Foreground, Slide, SlideError
+from .engines import DetectionError, Engine, infer, make_engine, pick_device
 from .tiles import HALO, Rectangle, Tile, TileGrid, plan
 
-__all__ = ["LOWEST_SCORE", "DetectionError", "Progress", "Scan", "pick_device"]
+__all__ = ["LOWEST_SCORE", "Progress", "Scan"]
 
 LOWEST_SCORE = 0.1
 """Detections below this are not kept: too many to be worth asking about."""
 
+_READERS = 2
+_AHEAD = 4  # tiles read while others are looked at, beyond the batch in hand
 _MARGIN = (
     12.0  # a tile also reports cells centred this far (network px) outside its core, lest two tiles each leave one
 )
-
-
-class DetectionError(CervcellError):
-    """A scan cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Progress:
         Whether the tile's pixels could be read; one that could not is skipped, and what was known of it stands.
     unreadable : int
         How many could not, so far.
+    engine : str
+        What computes, in words.
     """
 
     cells: Cells
@@ -64,16 +66,12 @@ class Progress:
     seconds_left: float
     readable: bool
     unreadable: int
+    engine: str
 
 
-def pick_device(wanted: str = "auto") -> str:
-    """Return "cuda", "mps" or "cpu" for `wanted` ("auto" or one of them). Raises DetectionError if it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, ok in there.items() if ok)
-    if not there.get(wanted, False):
-        raise DetectionError(f"This machine has no {wanted!r} device for detection. Choose auto or cpu.")
-    return wanted
+_Read = tuple[Tile, NDArray[np.uint8] | None]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class Scan:
@@ -86,7 +84,7 @@ class Scan:
     foreground : Foreground, optional
         Tiles without foreground are left out.
     device : str
-        "auto", "cpu", "cuda" or "mps".
+        One of `DEVICES`. `Scan.device` says which one was taken; once the scan runs, with what it fell back on.
     case : Case, optional
         Every tile is written there as it comes, and tiles that this very model did before are not done again.
     threads : int, optional
@@ -125,17 +123,17 @@ class Scan:
         if case and earlier:
             self._reported = _found_by(model.id, case)
 
-    def run(self, stop: threading.Event | None = None) -> Iterator[Progress]:
-        """Do the scan, yielding after every tile; set `stop` to end it after the current batch.
+    def run(self, stop: threading.Event | None = None, pause: threading.Event | None = None) -> Iterator[Progress]:
+        """Do the scan, yielding after every tile; set `stop` to end it there.
 
-        The tiles written so far stay in the case whatever happens. Raises CervcellError where the case cannot be
-        written.
+        While `pause` is set nothing new is begun. The tiles written so far stay in the case whatever happens.
+        Raises CervcellError where the case cannot be written or the device fails.
         """
-        stop = stop or threading.Event()
+        stop, pause = stop or threading.Event(), pause or threading.Event()
         run = self.case.start_run(self.model.id, self.model.name, self._scope) if self.case else 0
         state: RunState = "failed"
         try:
-            yield from self._tiles(run, stop)
+            yield from self._tiles(run, stop, pause)
             state = "cancelled" if stop.is_set() else "done"
         except GeneratorExit:
             state = "cancelled"
@@ -144,17 +142,17 @@ class Scan:
             if self.case:
                 self.case.finish_run(run, state)
 
-    def _tiles(self, run: int, stop: threading.Event) -> Iterator[Progress]:
+    def _tiles(self, run: int, stop: threading.Event, pause: threading.Event) -> Iterator[Progress]:
         start = time.monotonic()
         before = self.total - len(self.tiles)
         found = unreadable = 0
         done = before
-        for tile, pixels in self._read_ahead(stop):
-            if pixels is None:
+        for tile, raw, engine in self._looked_at(stop):
+            if raw is None:
                 unreadable += 1
                 cells = Cells()
             else:
-                cells = self._merged(tile, self._infer(pixels))
+                cells = self._merged(tile, raw)
                 if self.case:
                     self.case.write_tile(run, tile.x, tile.y, tile.size, cells)
             self._reported[tile.x, tile.y] = cells
@@ -162,43 +160,53 @@ class Scan:
             seconds = time.monotonic() - start
             rate = (done - before) / max(seconds, 1e-6)
             left = (self.total - done) / rate
-            yield Progress(cells, tile, done, self.total, found, seconds, rate, left, pixels is not None, unreadable)
+            readable = raw is not None
+            yield Progress(cells, tile, done, self.total, found, seconds, rate, left, readable, unreadable, engine)
+            paused = time.monotonic()
+            while pause.is_set() and not stop.wait(0.05):
+                pass
+            start += time.monotonic() - paused
+            if stop.is_set():
+                return
 
-    def _read(self, tile: Tile) -> NDArray[np.uint8] | None:
+    def _looked_at(self, stop: threading.Event) -> Iterator[tuple[Tile, Cells | None, str]]:
+        """Yield every tile with its cells, in px of the network's input, (0, 0) at the core's corner.
+
+        Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
+        `_AHEAD` tiles are in memory. Ends at once where `stop` is set, whatever the network is at.
+        """
+        height, width = self.grid.rows + 2 * HALO, self.grid.columns + 2 * HALO
+        with ExitStack() as stack:
+            readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read"))
+            one = ThreadPoolExecutor(1, "cervcell-infer")
+            stack.callback(one.shutdown, wait=False, cancel_futures=True)
+            # made while the first tiles are read
+            making = one.submit(make_engine, self.model, self.device, height, width, self._threads)
+
+            def look(batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
+                return self._infer(making.result(), batch)
+
+            tiles = stack.enter_context(closing(_ahead(readers, self._read, self.tiles, _AHEAD, stop)))
+            batches = _batches(tiles, making, stop)
+            for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
+                self.device, words = making.result().name, making.result().words
+                for tile, cells in batch:
+                    yield tile, cells, words
+
+    def _infer(self, engine: Engine, batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
+        seen = [pixels for _, pixels in batch if pixels is not None]
+        cells = iter(decode(infer(engine, np.stack(seen)), LOWEST_SCORE) if seen else ())
+        return [(tile, None if pixels is None else next(cells).moved(-HALO, -HALO)) for tile, pixels in batch]
+
+    def _read(self, tile: Tile) -> _Read:
         grid = self.grid
         step_x, step_y = grid.steps
         left, top = tile.x - HALO * step_x, tile.y - HALO * step_y
         try:
-            return self.slide.read_grid(left, top, grid.columns + 2 * HALO, grid.rows + 2 * HALO, step_x, step_y)
+            columns, rows = grid.columns + 2 * HALO, grid.rows + 2 * HALO
+            return tile, self.slide.read_grid(left, top, columns, rows, step_x, step_y)
         except SlideError:
-            return None
-
-    def _read_ahead(self, stop: threading.Event) -> Iterator[tuple[Tile, NDArray[np.uint8] | None]]:
-        waiting: deque[tuple[Tile, Future[NDArray[np.uint8] | None]]] = deque()
-        with ThreadPoolExecutor(2, "cervcell-read") as pool:
-            try:
-                for tile in self.tiles:
-                    if stop.is_set():
-                        return
-                    waiting.append((tile, pool.submit(self._read, tile)))
-                    if len(waiting) > 4:
-                        first, pixels = waiting.popleft()
-                        yield first, pixels.result()
-                while waiting and not stop.is_set():
-                    first, pixels = waiting.popleft()
-                    yield first, pixels.result()
-            finally:
-                for _, pixels in waiting:
-                    pixels.cancel()
-
-    def _infer(self, pixels: NDArray[np.uint8]) -> Cells:
-        """Return the cells of a tile with its halo, boxes in px of the network's input, (0, 0) at the core's corner."""
-        if self._threads:
-            torch.set_num_threads(self._threads)
-        network = self.model.network.to(self.device)
-        with torch.inference_mode(), torch.autocast("cuda", enabled=self.device == "cuda"):
-            dense = predict(network, to_input(pixels[None]).to(self.device))
-        return decode(dense, LOWEST_SCORE)[0].moved(-HALO, -HALO)
+            return tile, None
 
     def _merged(self, tile: Tile, cells: Cells) -> Cells:
         """Return the tile's own new cells in level-0 px: each cell on a border is reported by one tile only."""
@@ -220,6 +228,41 @@ class Scan:
             return own
         new = np.array([iou_with(box, others).max() <= OVERLAP for box in own.boxes])
         return own[new]
+
+
+def _ahead(
+    pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], depth: int, stop: threading.Event
+) -> Generator[_R, None, None]:
+    """Yield ``work(item)`` in the order of the items, `depth` of them being worked at while one is looked at."""
+    running: deque[Future[_R]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) > depth:
+                if not _is_done(running[0], stop):
+                    return
+                yield running.popleft().result()
+        while running and _is_done(running[0], stop):
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _batches(tiles: Iterator[_Read], making: Future[Engine], stop: threading.Event) -> Iterator[list[_Read]]:
+    """Group tiles for the engine, which is waited for only once the first have been read."""
+    for first in tiles:
+        if not _is_done(making, stop):
+            return
+        yield [first, *itertools.islice(tiles, making.result().batch - 1)]
+
+
+def _is_done(future: Future[Any], stop: threading.Event) -> bool:
+    """Wait for the future; return False where `stop` is set before."""
+    while not wait([future], 0.05).done:
+        if stop.is_set():
+            return False
+    return True
 
 
 def _found_by(model_id: str, case: Case) -> dict[tuple[int, int], Cells]:

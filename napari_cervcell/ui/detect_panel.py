@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["DetectPanel"]
 
 _FILE = "A model file …"
-_DEVICES = [("best there is", "auto"), ("processor", "cpu"), ("graphics card (CUDA)", "cuda"), ("Apple GPU", "mps")]
+_DEVICES = [
+    ("best there is", "auto"),
+    ("graphics card (CUDA)", "cuda"),
+    ("Apple GPU", "mps"),
+    ("processor (OpenVINO)", "cpu-openvino"),
+    ("processor (OpenVINO), full precision", "cpu-openvino-f32"),
+    ("processor (torch)", "cpu-torch"),
+]
 _SCOPES = [("whole slide, this view first", "slide"), ("this view", "view"), ("a region I draw", "region")]
 
 
@@ -41,6 +48,9 @@ class DetectPanel(QWidget):
         self.model.changed.connect(self._choose_file)
         self.start = Button("Detect cells", "Look for cells.", "detect")
         self.start.clicked.connect(self.begin)
+        self.pause = Button("Pause", "Rest, and leave the computer to others for a while.", "pause", "d")
+        self.pause.clicked.connect(self.toggle_pause)
+        self.pause.setEnabled(False)
         self.cancel = Button("Cancel", "Stop looking. What was found so far is kept.", "stop")
         self.cancel.clicked.connect(desk.detection.cancel)
         self.cancel.setEnabled(False)
@@ -57,6 +67,7 @@ class DetectPanel(QWidget):
         self.show_skipped.toggled.connect(self.shade.show)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 3)
+        buttons.addWidget(self.pause, 2)
         buttons.addWidget(self.cancel, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -66,6 +77,7 @@ class DetectPanel(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         desk.detection.started.connect(self._begun)
+        desk.detection.paused_changed.connect(self._show_pause)
         desk.detection.found.connect(self._show)
         desk.detection.finished.connect(self._end)
         desk.models_changed.connect(self.refresh_models)
@@ -104,6 +116,16 @@ class DetectPanel(QWidget):
         else:
             self._run(self._desk.view.rectangle() if self.scope.value == "view" else None)
 
+    def toggle_pause(self) -> None:
+        """Rest, or go on; where nothing is looked for, do nothing."""
+        self._desk.detection.pause(not self._desk.detection.paused)
+
+    def _show_pause(self) -> None:
+        paused = self._desk.detection.paused
+        self.pause.setText("Go on" if paused else "Pause")
+        if paused:
+            self.status.setText(f"Paused. {self._known():,} cells found.")
+
     def _run(self, region: Any) -> None:
         self._desk.detect(self.model.value, self.device.value, region)
 
@@ -120,8 +142,13 @@ class DetectPanel(QWidget):
         self.bar.setValue(last.done)
         self.bar.setFormat("%v of %m tiles")
         unread = f" · {last.unreadable} tiles could not be read" if last.unreadable else ""
+        if self._desk.detection.paused:
+            self._show_pause()
+            return
         speed = f"{last.tiles_per_second:.1f} tiles/s"
-        self.status.setText(f"{self._known():,} cells found · {speed} · {time_left(last.seconds_left)}{unread}")
+        self.status.setText(
+            f"{self._known():,} cells found · {speed} · {time_left(last.seconds_left)}{unread}\nOn the {last.engine}."
+        )
 
     def _end(self, outcome: str) -> None:
         if self.bar.maximum() == 0:
@@ -147,4 +174,6 @@ class DetectPanel(QWidget):
     def _enable(self) -> None:
         running = self._desk.detection.running
         self.start.setEnabled(not running)
+        self.pause.setEnabled(running)
+        self.pause.setText("Go on" if self._desk.detection.paused else "Pause")
         self.cancel.setEnabled(running)

@@ -42,6 +42,7 @@ class Detection(QObject):
     """A scan in a worker thread; what it finds arrives here in bunches, on the window's thread."""
 
     started = Signal()
+    paused_changed = Signal()
     found = Signal(list)
     """list of Progress, at most some times a second"""
     finished = Signal(str)
@@ -52,6 +53,7 @@ class Detection(QObject):
         super().__init__(parent)
         self._worker: GeneratorWorker | None = None
         self._stop = threading.Event()
+        self._pause = threading.Event()
         self._ended = threading.Event()
         self._outcome = "done"
         self._waiting: list[Progress] = []
@@ -62,6 +64,10 @@ class Detection(QObject):
     @property
     def running(self) -> bool:
         return self._worker is not None
+
+    @property
+    def paused(self) -> bool:
+        return self.running and self._pause.is_set()
 
     def start(
         self,
@@ -75,6 +81,7 @@ class Detection(QObject):
     ) -> None:
         """Scan `region`, or all of the slide's foreground with `view` first; `load` returns the Model."""
         self._stop = stop = threading.Event()
+        self._pause = pause = threading.Event()
         self._ended = ended = threading.Event()
 
         def scan() -> Iterator[Progress]:
@@ -88,7 +95,7 @@ class Detection(QObject):
             threads = max(1, (os.cpu_count() or 2) - 1)
             yield from Scan(
                 slide, model, view=view, region=region, foreground=wanted, device=device, case=case, threads=threads
-            ).run(stop)
+            ).run(stop, pause)
 
         def scan_to_end() -> Iterator[Progress]:
             try:
@@ -106,6 +113,12 @@ class Detection(QObject):
         self._timer.start()
         worker.start()
         self.started.emit()
+
+    def pause(self, paused: bool) -> None:
+        """Rest after the batch in hand, or go on."""
+        if self.running:
+            (self._pause.set if paused else self._pause.clear)()
+            self.paused_changed.emit()
 
     def cancel(self) -> None:
         """Stop after the batch in hand; what was found stays."""

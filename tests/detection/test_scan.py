@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import torch
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
 from napari_cervcell.detection import DetectionError, Progress, Scan, TileGrid, pick_device
+from napari_cervcell.errors import CervcellError
 from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
@@ -101,6 +106,44 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(
             assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= OVERLAP).all()
 
 
+def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
+    steps: list[Progress], sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.cervcell"
+    x1, y1, x2, y2 = region
+    where = map(str, (x1, y1, x2 - x1, y2 - y1))
+    command = [
+        sys.executable,
+        "-m",
+        "napari_cervcell.cli",
+        "detect",
+        sample_slide(),
+        "--case",
+        path,
+        "--region",
+        *where,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    saved = 0
+    while not saved and process.poll() is None:
+        time.sleep(0.02)
+        if path.exists():
+            with contextlib.suppress(CervcellError), Case.open(path) as case:
+                saved = len(case.detections().tiles)
+    process.kill()
+    process.wait()
+    with Case.open(path) as case:
+        assert case.runs()[-1].state == "running"
+        rest = list(Scan(sample, shipped_model, region=region, case=case).run())
+        assert rest[-1].done == 4
+        assert len(rest) < 4
+        found = case.detections().cells
+    whole = Cells.concatenate([s.cells for s in steps])
+    order, as_found = (np.lexsort(c.boxes.T) for c in (whole, found))
+    np.testing.assert_array_equal(found.boxes[as_found], whole.boxes[order])
+    np.testing.assert_array_equal(found.scores[as_found], whole.scores[order])
+
+
 def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:
     whole = Scan(sample, shipped_model)
     smear = Scan(sample, shipped_model, foreground=foreground(sample))
@@ -135,7 +178,8 @@ def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(DetectionError, match="no 'abacus' device"):
         pick_device("abacus")
-    assert pick_device("cpu") == "cpu"
+    assert pick_device("cpu-torch") == "cpu-torch"
+    assert pick_device("cpu").startswith("cpu-")
 
 
 def test_cells_are_found_where_pixels_are_not_square(

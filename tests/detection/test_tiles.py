@@ -46,8 +46,8 @@ def test_nothing_outside_the_region_is_scanned() -> None:
 
 
 def test_the_size_of_a_tile_follows_the_resolutions() -> None:
-    assert TileGrid.of(1000, 1000, (0.25, 0.25), 0.5).size == 1024
-    assert TileGrid.of(1000, 1000, (0.5, 0.5), 0.5) == TileGrid(1000, 1000, 512)
+    assert TileGrid.of(1000, 1000, (0.25, 0.25), 0.5).size == 2048
+    assert TileGrid.of(1000, 1000, (0.5, 0.5), 0.5) == TileGrid(1000, 1000, 1024)
 
 
 @given(st.floats(0.1, 2), st.floats(0.4, 2.5))

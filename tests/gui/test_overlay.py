@@ -228,7 +228,7 @@ def test_files_of_all_icons_are_there() -> None:
     from napari_cervcell.ui.icons import icon_path
 
     names = (
-        "accept add cervcell close detect export fly keys next open previous redo region "
+        "accept add cervcell close detect export fly keys next open pause previous redo region "
         "reject sample show stop train undo"
     )
     assert all(icon_path(name).exists() for name in names.split())

@@ -66,6 +66,29 @@ def test_cancel_keeps_what_was_found(hands: Hands) -> None:
     assert len(desk.case.detections().tiles) > 0
 
 
+def test_a_scan_rests_and_goes_on(hands: Hands) -> None:
+    panel, desk = hands.widget.detect_panel, hands.widget.desk
+    hands.click(panel.start)
+    hands.wait("the first tile is done", lambda: "tiles/s" in panel.status.text(), 120)
+    assert "On the processor" in panel.status.text() or "On the graphics card" in panel.status.text()
+    hands.click(panel.pause)
+    hands.rest(1.0)
+    assert panel.pause.text() == "Go on"
+    assert "Paused" in panel.status.text()
+    resting = panel.bar.value()
+    hands.rest(6.0)
+    assert panel.bar.value() <= resting + 1  # the tile in hand
+    assert desk.detection.running
+    resting = panel.bar.value()
+    hands.key("d")
+    assert panel.pause.text() == "Pause"
+    hands.wait("the scan goes on", lambda: panel.bar.value() > resting + 1, 120)
+    hands.key("d")
+    hands.click(panel.cancel)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 60)
+    assert not panel.pause.isEnabled()
+
+
 def test_what_a_scan_skips_is_shaded_on_request(hands: Hands) -> None:
     panel, desk = hands.widget.detect_panel, hands.widget.desk
     assert panel.shade.layer is None

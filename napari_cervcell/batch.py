@@ -1,0 +1,230 @@
+"""Detection on many slides: one after the other, or each on a worker of a dask cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import CervcellError
+
+if TYPE_CHECKING:
+    from .casefile import Case
+    from .slides import Slide
+
+__all__ = ["BatchError", "Job", "Outcome", "Tell", "detect_many", "detect_one", "threads_each"]
+
+_TOPIC = "cervcell-progress"
+_SECONDS_TO_CONNECT = 5
+
+
+class BatchError(CervcellError):
+    """Slides cannot be given to workers, or one cannot be detected on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One slide to find cells on. Paths are those that the worker sees.
+
+    Attributes
+    ----------
+    slide, case : Path
+        The case file is made where there is none; what it holds of this model is not done again.
+    model : Path, optional
+        By default the case's own, else the shipped one.
+    device : str
+        One of `napari_cervcell.detection.DEVICES`.
+    region : (x1, y1, x2, y2), level-0 px, optional
+    mpp : float, optional
+        µm per px, for a slide that does not say.
+    threads : int, optional
+        CPU threads of the network; all cores by default.
+    """
+
+    slide: Path
+    case: Path
+    model: Path | None = None
+    device: str = "auto"
+    region: tuple[float, float, float, float] | None = None
+    mpp: float | None = None
+    threads: int | None = None
+
+
+Tell = Callable[[Job, int, int, int, float], None]
+"""Told of progress: (job, tiles done, tiles in all, cells found, seconds left)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: either an `answer` (see :func:`detect_one`) or the `error` that ended its second try."""
+
+    job: Job
+    answer: dict[str, Any] | None = None
+    error: str = ""
+
+
+def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
+    """Do a job in this process; return its figures, ready for JSON. Raises CervcellError."""
+    from .casefile import open_case
+    from .detection import Scan
+    from .learning import current_model
+    from .models import load_model
+    from .slides import foreground, open_slide
+
+    start = time.monotonic()
+    with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
+        _agree_on_mpp(slide, case)
+        model = load_model(job.model) if job.model else current_model(case)
+        _same_classes(model.taxonomy.names, case, str(job.model or model.name))
+        scan = Scan(
+            slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,
+            threads=job.threads,
+        )  # fmt: skip
+        unreadable = []
+        for step in scan.run():
+            if not step.readable:
+                unreadable.append([step.tile.x, step.tile.y, step.tile.size])
+            tell(job, step.done, step.total, step.found, step.seconds_left)
+        cells = case.detections().cells
+        if job.region:
+            x, y = cells.centres.T
+            x1, y1, x2, y2 = job.region
+            cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
+        shown = cells[cells.scores >= model.threshold]
+        return {
+            "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
+            "threshold": model.threshold,
+            "tiles": scan.total,
+            "unreadable_tiles": len(unreadable),
+            "unreadable": unreadable,
+            "device": scan.device,
+            "model": model.name,
+            "seconds": round(time.monotonic() - start, 2),
+            "case": str(job.case),
+        }
+
+
+def detect_many(
+    jobs: Sequence[Job], tell: Tell, *, workers: int = 0, scheduler: str = "", ended: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Do all jobs, each that fails once more; return what became of them, in their order.
+
+    Parameters
+    ----------
+    workers : int
+        Processes on this machine that share its cores; 0 for none but this one.
+    scheduler : str
+        Address of a dask scheduler, "tcp://host:8786", whose workers do the jobs instead. They must see the same files.
+    ended : callable
+        Told of every outcome when it is known.
+
+    Raises BatchError where there is no scheduler, or dask.distributed is not installed.
+    """
+    outcomes: dict[Job, Outcome] = {}
+    done = _on_cluster(jobs, tell, workers, scheduler) if workers or scheduler else _one_by_one(jobs, tell)
+    for outcome in done:
+        outcomes[outcome.job] = outcome
+        ended(outcome)
+    return [outcomes[job] for job in jobs]
+
+
+def _one_by_one(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
+    for job in jobs:
+        for last in (False, True):
+            try:
+                yield Outcome(job, detect_one(job, tell))
+                break
+            except CervcellError as error:
+                if last:
+                    yield Outcome(job, error=str(error))
+
+
+def _on_cluster(jobs: Sequence[Job], tell: Tell, workers: int, scheduler: str) -> Iterator[Outcome]:
+    try:
+        from distributed import as_completed
+    except ImportError:
+        raise BatchError("Clusters need dask.distributed: pip install 'napari-cervcell[cluster]'.") from None
+    topic = f"{_TOPIC}-{uuid.uuid4().hex}"
+    by_slide = {str(job.slide): job for job in jobs}
+
+    def hear(event: tuple[float, Any]) -> None:
+        slide, *figures = event[1]
+        tell(by_slide[slide], *figures)
+
+    with _client(workers, scheduler) as client:
+        client.subscribe_topic(topic, hear)
+        running = {client.submit(_as_task, job, topic, retries=1, pure=False): job for job in jobs}
+        try:
+            for future in as_completed(running):
+                job = running[future]
+                if future.status == "finished":
+                    yield Outcome(job, future.result())
+                else:
+                    error = future.exception()
+                    known = isinstance(error, CervcellError)
+                    yield Outcome(job, error=str(error) if known else f"{type(error).__name__}: {error}")
+        finally:
+            client.cancel(list(running), force=True)
+
+
+@contextmanager
+def _client(workers: int, scheduler: str) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        if not scheduler:
+            # over TCP and with one job at a time in each process, as on machines of their own
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
+            )
+            scheduler = stack.enter_context(cluster).scheduler_address
+        try:
+            client = Client(scheduler, timeout=_SECONDS_TO_CONNECT)
+        except (OSError, ValueError) as error:
+            raise BatchError(
+                f"No dask scheduler answers at {scheduler} ({error}). "
+                "Start one with 'dask scheduler', or use --workers."
+            ) from None
+        yield stack.enter_context(client)
+
+
+def _as_task(job: Job, topic: str) -> dict[str, Any]:
+    """Do a job on a worker; what it tells goes to the client by way of the scheduler, at most twice a second."""
+    from distributed import get_worker
+
+    worker, told = get_worker(), [0.0]
+
+    def tell(_job: Job, done: int, total: int, found: int, left: float) -> None:
+        if done == total or time.monotonic() > told[0] + 0.5:
+            told[0] = time.monotonic()
+            worker.log_event(topic, (str(job.slide), done, total, found, left))
+
+    return detect_one(job, tell)
+
+
+def threads_each(workers: int) -> int | None:
+    """Return how many CPU threads each of so many workers on this machine may use; None for all."""
+    return max(1, (os.cpu_count() or 1) // workers) if workers else None
+
+
+def _agree_on_mpp(slide: Slide, case: Case) -> None:
+    """Where only one of slide and case knows the µm per pixel, tell the other. Raises BatchError where neither does."""
+    if slide.mpp is None and case.mpp is not None:
+        slide.mpp = case.mpp
+    elif case.mpp is None and slide.mpp is not None:
+        case.mpp = slide.mpp
+    if slide.mpp is None:
+        raise BatchError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")
+
+
+def _same_classes(names: tuple[str, ...], case: Case, model: str) -> None:
+    if names != case.taxonomy.names:
+        raise BatchError(
+            f"The model {model} names the classes {', '.join(names)}, but the case {case.path} uses "
+            f"{', '.join(case.taxonomy.names)}. Choose a model of the same classes, or another case file."
+        )

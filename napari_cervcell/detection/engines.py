@@ -1,0 +1,229 @@
+"""What computes: a graphics card, or the processor through OpenVINO or plain torch. Pixels in, `Dense` out."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import CervcellError
+from ..models import Model, Network, predict, to_input
+from ..models.heads import Dense
+
+try:
+    import openvino
+except ImportError:  # there are no wheels of it for some machines
+    openvino = None
+
+__all__ = ["DEVICES", "DetectionError", "Engine", "infer", "make_engine", "pick_device"]
+
+DEVICES = ("auto", "cuda", "mps", "cpu", "cpu-openvino", "cpu-openvino-f32", "cpu-torch")
+"""What can be asked for. "cpu" is the faster of the processor's engines; "cpu-openvino-f32" computes in full precision
+also where the processor has units for less, so that the last digits of scores are those of any other machine."""
+
+_CUDA_BATCH = 8
+_KEPT = 8  # converted models kept on disk
+
+
+class DetectionError(CervcellError):
+    """A scan cannot be done, or not go on."""
+
+
+class Engine(Protocol):
+    """A model made ready for one device.
+
+    Attributes
+    ----------
+    name : str
+        Of the device, as in `DEVICES`.
+    words : str
+        The same for people, with why it was taken where it was not the first choice.
+    batch : int
+        Tiles a call that it is quickest with. Halved by whoever finds that memory does not suffice.
+    """
+
+    name: str
+    words: str
+    batch: int
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
+        """Return what the model says of tiles uint8 (n, h, w, 3), on the CPU."""
+        ...
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """Return which of `DEVICES` serves `wanted`, never "auto" or "cpu". Raises DetectionError if it is not there.
+
+    Only an engine that is made says what computes in the end: a model that OpenVINO cannot run goes to torch.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu-openvino": openvino is not None,
+        "cpu-torch": True,
+    }
+    there["cpu-openvino-f32"] = there["cpu-openvino"]
+    if wanted in ("auto", "cpu"):
+        order = ("cuda", "mps", "cpu-openvino", "cpu-torch")
+        return next(name for name in order if there[name] and (wanted == "auto" or name.startswith(wanted)))
+    if not there.get(wanted, False):
+        raise DetectionError(f"This machine has no {wanted!r} device for detection. Choose auto or cpu.")
+    return wanted
+
+
+def make_engine(model: Model, device: str, height: int, width: int, threads: int | None = None) -> Engine:
+    """Return `model` ready for tiles of `height` x `width` px on `device`, a name from :func:`pick_device`.
+
+    `threads` bounds the CPU threads of the network. Where OpenVINO cannot run the model, plain torch does.
+    """
+    if not device.startswith("cpu-openvino"):
+        return TorchEngine(model, device, threads)
+    try:
+        return OpenVINOEngine(model, device, height, width, threads)
+    except Exception as error:  # whatever a converter and a compiler can raise
+        engine = TorchEngine(model, "cpu-torch", threads)
+        engine.words += f", for OpenVINO cannot run this model ({str(error).strip().splitlines()[-1][:120]})"
+        return engine
+
+
+class TorchEngine:
+    """Plain torch on any device; half precision on CUDA."""
+
+    def __init__(self, model: Model, device: str, threads: int | None = None) -> None:
+        self.name = device
+        self.words = {"cuda": "graphics card (CUDA)", "mps": "Apple GPU"}.get(device, "processor (torch)")
+        self.batch = _CUDA_BATCH if device == "cuda" else 1
+        self._device = device.removesuffix("-torch")
+        self._threads = threads
+        # a copy: the model itself stays on the CPU, where it is saved and trained
+        self._network = model.network
+        if self._device != "cpu":
+            self._network = copy.deepcopy(model.network).to(self._device).to(memory_format=torch.channels_last)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        tiles = torch.from_numpy(pixels)
+        with torch.inference_mode(), torch.autocast("cuda", enabled=self._device == "cuda"):
+            if self._device == "cuda":
+                tiles = tiles.pin_memory().to(self._device, non_blocking=True)
+            dense = predict(self._network, to_input(tiles.to(self._device)))
+        return _each(lambda t: t.float().cpu(), dense)
+
+
+class OpenVINOEngine:
+    """OpenVINO on the processor: in bfloat16 where that has units for it, else in float32.
+
+    Several tiles are computed at once, each by a few threads: that keeps all cores busy, which one tile does not.
+    """
+
+    def __init__(self, model: Model, device: str, height: int, width: int, threads: int | None = None) -> None:
+        core = openvino.Core()
+        short = device == "cpu-openvino" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "bf16" if short else "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        converted = _converted(model, core)
+        converted.reshape([1, height, width, 3])
+        compiled = core.compile_model(converted, "CPU", settings)
+        self.name = device
+        self.words = f"processor (OpenVINO, {'bfloat16' if short else 'float32'})"
+        self.batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [compiled.create_infer_request() for _ in range(self.batch)]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
+        parts: list[Dense] = []
+        for first in range(0, len(pixels), len(self._requests)):
+            running = self._requests[: len(pixels) - first]
+            try:
+                for request, tile in zip(running, pixels[first:], strict=False):
+                    request.start_async([tile[None]], share_inputs=True)
+                for request in running:
+                    request.wait()
+            except RuntimeError:
+                for request in self._requests:
+                    request.cancel()
+                raise
+            # copied: the next call writes to the same memory
+            parts += [Dense(*(torch.from_numpy(np.array(t.data)) for t in r.output_tensors)) for r in running]
+        return _each(lambda *tensors: torch.cat(tensors), *parts)
+
+
+class _Whole(nn.Module):
+    """All that is the same for every tile, from bytes to predictions: what OpenVINO converts."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        return tuple(t for t in predict(self.network, to_input(rgb)) if t is not None)
+
+
+def _converted(model: Model, core: Any) -> Any:
+    """Return `model` as an OpenVINO model for images of any size, from disk if it was converted before."""
+    version = openvino.get_version().replace("/", "_")
+    folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "openvino"
+    place = folder / f"{model.id}-{version}"
+    with suppress(RuntimeError):
+        if (place / "model.xml").exists():
+            return core.read_model(place / "model.xml")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracing within
+        example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+        converted = openvino.convert_model(_Whole(model.network).eval(), example_input=example)
+    # a cache that cannot be written costs seconds at the next start, no more
+    with suppress(OSError, RuntimeError):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder))
+        try:
+            openvino.save_model(converted, made / "model.xml", compress_to_fp16=False)
+            made.rename(place)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        for old in sorted(folder.iterdir(), key=os.path.getmtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return converted
+
+
+def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
+    """Return what `engine` says of tiles uint8 (n, h, w, 3); where memory does not suffice, in smaller batches.
+
+    Raises DetectionError where one tile is too much, or the device fails.
+    """
+    try:
+        return engine(pixels)
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise DetectionError(
+                f"Detection on the {engine.words} failed: {str(error).strip().splitlines()[0][:200]}. What was found "
+                "so far is kept. Detect again to go on, if need be on another device."
+            ) from error
+        if len(pixels) == 1:
+            raise DetectionError(
+                f"There is not enough memory to detect cells on the {engine.words}. What was found so far is kept. "
+                "Close other programs or choose another device, and detect again to go on."
+            ) from None
+    engine.batch = half = len(pixels) // 2
+    first, second = infer(engine, pixels[:half]), infer(engine, pixels[half:])
+    return _each(lambda *tensors: torch.cat(tensors), first, second)
+
+
+def _each(work: Callable[..., Tensor], *dense: Dense) -> Dense:
+    """Return what `work` makes of each kind of tensor, as far as the network has it."""
+    return Dense(*(work(*kind) for kind in zip(*dense, strict=True) if kind[0] is not None))

@@ -1,0 +1,123 @@
+"""What computes: every engine finds the same cells, wherever tiles begin, and goes on where memory is short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_cervcell.cells import Cells
+from napari_cervcell.detection import DetectionError, Scan, pick_device
+from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
+from napari_cervcell.models import Model, decode
+from napari_cervcell.models.heads import Dense
+from napari_cervcell.slides import Slide, open_slide, sample_slide
+
+SIDE = 512
+
+needs_openvino = pytest.mark.skipif(pick_device("cpu") != "cpu-openvino", reason="no OpenVINO for this machine")
+
+
+@pytest.fixture(scope="module")
+def tiles(sample: Slide) -> np.ndarray:
+    """Three fields full of cells, uint8 (3, 512, 512, 3), as the shipped model wants to see them."""
+    return np.stack([sample.read_grid(x, 2500, SIDE, SIDE, 1.6, 1.6) for x in (2000, 3500, 5000)])
+
+
+def assert_same(a: Cells, b: Cells, sure: float, px: float = 1.0, score: float = 0.01) -> None:
+    """Each cell of one that is surer than `sure` is in the other, once, within `px` and `score`."""
+    assert_all_in(a, b, sure, px, score)
+    assert_all_in(b, a, sure, px, score)
+
+
+def assert_all_in(these: Cells, others: Cells, sure: float, px: float = 1.0, score: float = 0.01) -> None:
+    for i in np.flatnonzero(these.scores > sure + score):
+        near = np.abs(others.boxes - these.boxes[i]).max(1) <= px
+        assert near.sum() == 1, f"{these.boxes[i]} of {these.scores[i]:.3f} is there {near.sum()} times"
+        assert np.abs(others.scores[near] - these.scores[i]).max() <= score
+
+
+@needs_openvino
+def test_openvino_finds_what_torch_finds(shipped_model: Model, tiles: np.ndarray) -> None:
+    exact = make_engine(shipped_model, "cpu-openvino-f32", SIDE, SIDE)
+    fast = make_engine(shipped_model, "cpu-openvino", SIDE, SIDE)
+    assert (exact.name, fast.name) == ("cpu-openvino-f32", "cpu-openvino")
+    assert "OpenVINO" in fast.words
+    torch_cells = decode(TorchEngine(shipped_model, "cpu-torch")(tiles), 0.1)
+    assert sum(map(len, torch_cells)) > 20
+    for a, b in zip(torch_cells, decode(exact(tiles), 0.1), strict=True):
+        assert_same(a, b, 0.1)
+    for a, b in zip(torch_cells, decode(fast(tiles), 0.1), strict=True):
+        assert_same(a, b, 0.5, px=8.0, score=0.06)  # bfloat16 has three digits: the next place may be the peak
+
+
+class Odd(nn.Module):
+    """A network with a step in it that OpenVINO does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 11, 4, stride=4)
+
+    def forward(self, x: Tensor) -> Dense:
+        y = self.conv(x + 0 * torch.linalg.eigvals(x[0, 0, :2, :2]).real.sum())
+        return Dense(y[:, 0], y[:, 1:7], y[:, 7:].exp())
+
+
+@needs_openvino
+def test_what_openvino_cannot_run_goes_to_torch_and_says_so(shipped_model: Model, tiles: np.ndarray) -> None:
+    odd = Model(Odd().eval(), shipped_model.card)  # type: ignore[arg-type]
+    engine = make_engine(odd, "cpu-openvino", SIDE, SIDE)
+    assert engine.name == "cpu-torch"
+    assert "torch" in engine.words
+    assert "OpenVINO cannot run this model" in engine.words
+    assert engine(tiles).cell.shape == (3, SIDE // 4, SIDE // 4)
+
+
+class SmallCard(TorchEngine):
+    """A device whose memory holds a few tiles only."""
+
+    holds = 2
+
+    def __call__(self, pixels: np.ndarray) -> Dense:
+        if len(pixels) > self.holds:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return super().__call__(pixels)
+
+
+def test_where_memory_is_short_batches_get_smaller(shipped_model: Model, tiles: np.ndarray) -> None:
+    small = np.concatenate([tiles, tiles])[:5, :128, :128]
+    card = SmallCard(shipped_model, "cpu-torch")
+    card.batch = 8
+    dense = infer(card, small)
+    assert card.batch <= card.holds
+    each = [TorchEngine(shipped_model, "cpu-torch")(small[i : i + 1]) for i in range(5)]
+    np.testing.assert_allclose(dense.cell, torch.cat([d.cell for d in each]), atol=1e-4)
+
+    card.holds = 0
+    with pytest.raises(DetectionError, match=r"not enough memory.*kept"):
+        infer(card, small)
+
+
+def test_where_tiles_begin_makes_no_difference(shipped_model: Model) -> None:
+    """The same cells, none twice and none missing at borders, with the grid moved by multiples of the stride."""
+    device = "cpu-openvino-f32" if pick_device("cpu") == "cpu-openvino" else "cpu-torch"
+    found = []
+    with open_slide(sample_slide(), mpp=0.2) as slide:  # two px of the slide are one of the network, in whole numbers
+        for dx, dy in ((0, 0), (320, 704)):
+            scan = Scan(slide, shipped_model, region=(4000, 4200, 4200, 4300), device=device)
+            scan.tiles = [replace(t, x=t.x + dx, y=t.y + dy) for t in scan.tiles]
+            assert [(t.x - dx, t.y - dy, t.size) for t in scan.tiles] == [(2048, 4096, 2048), (4096, 4096, 2048)]
+            cells = Cells.concatenate([step.cells for step in scan.run()])
+            found.append(cells.moved(0, 0, 0.5))  # px of the network
+
+    def within(cells: Cells, margin: float) -> Cells:
+        """Return those that both grids look at, so far from their edge."""
+        x, y = cells.centres.T
+        return cells[(x > 1184 + margin) & (x < 3072 - margin) & (y > 2400 + margin) & (y < 3072 - margin)]
+
+    assert len(within(found[0], 20)) > 20
+    assert_all_in(within(found[0], 20), within(found[1], 10), 0.1)
+    assert_all_in(within(found[1], 20), within(found[0], 10), 0.1)

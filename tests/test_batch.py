@@ -1,0 +1,97 @@
+"""Many slides: in one process, and on workers that are processes of their own, spoken to over TCP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_cervcell import cli, detection
+from napari_cervcell.batch import BatchError, Job, Outcome, detect_many
+from napari_cervcell.casefile import Case
+from napari_cervcell.slides import sample_slide
+
+REGION = (2100.0, 2100.0, 2300.0, 2300.0)  # one tile
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> list[Path]:
+    """Two slides, and a file that is none."""
+    paths = [tmp_path / "a.tiff", tmp_path / "b.tiff", tmp_path / "letter.tiff"]
+    for path in paths[:2]:
+        shutil.copy(sample_slide(), path)
+    paths[2].write_text("not a slide")
+    return paths
+
+
+def jobs_of(slides: list[Path], folder: Path) -> list[Job]:
+    folder.mkdir()
+    return [Job(slide, folder / f"{slide.name}.cervcell", region=REGION) for slide in slides]
+
+
+def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    told: set[tuple[str, int, int]] = set()
+    ended: list[Outcome] = []
+
+    def tell(job: Job, done: int, total: int, found: int, left: float) -> None:
+        told.add((job.slide.name, done, total))
+
+    alone = detect_many(jobs_of(slides, tmp_path / "alone"), tell, ended=ended.append)
+    told.clear()
+    ended.clear()
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://")
+        far = detect_many(
+            jobs_of(slides, tmp_path / "far"), tell, scheduler=cluster.scheduler_address, ended=ended.append
+        )
+    assert told == {("a.tiff", 1, 1), ("b.tiff", 1, 1)}
+    assert len(ended) == 3
+    for a, b in zip(alone, far, strict=True):
+        assert a.job.slide == b.job.slide
+        if a.answer is None:
+            assert "letter.tiff" in a.error
+            assert b.error == a.error
+            continue
+        assert b.answer is not None
+        assert (b.answer["cells"], b.answer["tiles"]) == (a.answer["cells"], 1)
+        with Case.open(a.job.case) as one, Case.open(b.job.case) as other:
+            np.testing.assert_array_equal(one.detections().cells.boxes, other.detections().cells.boxes)
+            np.testing.assert_array_equal(one.detections().cells.scores, other.detections().cells.scores)
+            assert len(one.detections()) > 5
+
+
+def test_slides_that_fail_are_listed_and_the_others_done(
+    slides: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["detect", *map(str, slides[1:]), "--cases", str(tmp_path / "cases"), "--json"]
+    assert cli.main([*command, "--region", "2100", "2100", "200", "200"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [Path(f["slide"]).name for f in answer["failed"]] == ["letter.tiff"]
+    assert "letter.tiff" in answer["failed"][0]["error"]
+    assert [Path(s["slide"]).name for s in answer["slides"]] == ["b.tiff"]
+    assert (tmp_path / "cases" / "b.tiff.cervcell").exists()
+
+
+def test_two_slides_never_share_a_case(slides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detect", str(slides[0]), str(slides[0])]) == 1
+    assert "share a case file" in capsys.readouterr().err
+    assert cli.main(["detect", *map(str, slides), "--case", "x.cervcell"]) == 1
+    assert "--cases" in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_not_there_is_named(slides: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(BatchError, match=r"tcp://127\.0\.0\.1:9.*--workers"):
+        detect_many(
+            jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler="tcp://127.0.0.1:9", ended=lambda _: None
+        )
+
+
+def test_the_command_offers_the_devices_there_are() -> None:
+    assert cli.DEVICES == detection.DEVICES
