@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from .parts import Button
 from .shade import Shade
@@ -45,6 +45,10 @@ class DetectPanel(QWidget):
         )
         form = Container(widgets=[self.model, self.scope, self.device], labels=True)
         form.margins = (0, 0, 0, 0)
+        for box in (self.model, self.scope, self.device):  # long names shall not make the panel wide
+            combo = box.native.findChild(QComboBox) or box.native
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(12)
         self.model.changed.connect(self._choose_file)
         self.start = Button("Detect cells", "Look for cells.", "detect")
         self.start.clicked.connect(self.begin)
@@ -67,7 +71,7 @@ class DetectPanel(QWidget):
         self.show_skipped.toggled.connect(self.shade.show)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 3)
-        buttons.addWidget(self.pause, 2)
+        buttons.addWidget(self.pause, 3)
         buttons.addWidget(self.cancel, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
