@@ -57,6 +57,8 @@ def test_openvino_finds_what_torch_finds(shipped_model: Model, tiles: np.ndarray
 class Odd(nn.Module):
     """A network with a step in it that OpenVINO does not know."""
 
+    rotations = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 11, 4, stride=4)
