@@ -46,12 +46,6 @@ def order(hands: Hands) -> list[int]:
     return gallery_of(hands)._sheet.rows.tolist()
 
 
-def choose(hands: Hands, box, text: str) -> None:
-    before = gallery_of(hands)._sheet
-    box.setCurrentText(text)
-    hands.wait("the gallery is in another order", lambda: gallery_of(hands)._sheet is not before)
-
-
 def test_severe_classes_come_first_and_the_surest_of_each(hands: Hands) -> None:
     cells = hands.widget.desk.session.cells
     shown = order(hands)
@@ -65,14 +59,16 @@ def test_severe_classes_come_first_and_the_surest_of_each(hands: Hands) -> None:
 
 def test_one_sheet_and_other_orders(hands: Hands) -> None:
     cells, panel = hands.widget.desk.session.cells, hands.widget.gallery_panel
-    before = gallery_of(hands)._sheet
     hands.click(panel.split)
-    hands.wait("one sheet", lambda: gallery_of(hands)._sheet is not before)
-    assert (np.diff(cells.scores[order(hands)]) <= 0).all()
-    choose(hands, panel.order, "worth asking first")
-    # of lattice cells alike in all else the doubtful ones come first
-    same = [row for row in order(hands) if cells.labels[row] == 0]
-    assert (np.diff(cells.scores[same]) >= 0).all()
+    hands.wait("one sheet, the surest first", lambda: (np.diff(cells.scores[order(hands)]) <= 0).all())
+    panel.order.setCurrentText("worth asking first")
+
+    def doubtful_first() -> bool:
+        """Whether, of lattice cells alike in all else, the doubtful ones come first."""
+        same = [row for row in order(hands) if cells.labels[row] == 0]
+        return bool((np.diff(cells.scores[same]) >= 0).all())
+
+    hands.wait("another order", doubtful_first)
 
 
 def test_a_click_makes_the_cell_current_and_the_canvas_goes_there(hands: Hands) -> None:
@@ -153,10 +149,10 @@ def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
     session, panel = hands.widget.desk.session, hands.widget.gallery_panel
     row = click(hands, 0)
     hands.key("x", gallery_of(hands))
-    choose(hands, panel.reviewed, "reviewed")
-    assert order(hands) == [row]
-    choose(hands, panel.reviewed, "new")
-    assert sorted(order(hands)) == sorted(set(range(40)) - {row})
+    panel.reviewed.setCurrentText("reviewed")
+    hands.wait("only what was reviewed", lambda: order(hands) == [row])
+    panel.reviewed.setCurrentText("new")
+    hands.wait("only what was not", lambda: sorted(order(hands)) == sorted(set(range(40)) - {row}))
     session.show_class(0, False)
     hands.wait("the class is gone", lambda: not (session.cells.labels[order(hands)] == 0).any())
     session.threshold = 0.9
