@@ -360,8 +360,20 @@ def _make_slide(options: argparse.Namespace) -> Answer:
     }
 
 
-def _bench_streaming(options: argparse.Namespace) -> Answer:
+def _measured(bench: Any, options: argparse.Namespace) -> Answer:
+    """Run a benchmark; return its figures as they are, or in words."""
     from .bench.figures import in_words
+
+    try:
+        figures = bench.run()
+    finally:
+        _progress("")
+    if options.json:
+        return dict(figures)
+    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+
+
+def _bench_streaming(options: argparse.Namespace) -> Answer:
     from .bench.streaming import FIGURES, Streaming
 
     unknown = set(options.only or ()) - set(FIGURES)
@@ -372,45 +384,25 @@ def _bench_streaming(options: argparse.Namespace) -> Answer:
     bench = Streaming(
         options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
     )
-    try:
-        figures = bench.run()
-    finally:
-        _progress("")
-    if options.json:
-        return figures
-    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+    return _measured(bench, options)
 
 
 def _bench_overlay(options: argparse.Namespace) -> Answer:
-    from .bench.figures import in_words
     from .bench.overlay import Overlaid
 
     if options.repeats < 1 or options.cells < 1:
         raise CommandError("The numbers of cells and of repeats must be above 0.")
     bench = Overlaid(options.cells, options.slide, options.repeats, _progress)
-    try:
-        figures = bench.run()
-    finally:
-        _progress("")
-    if options.json:
-        return figures
-    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+    return _measured(bench, options)
 
 
 def _bench_detect(options: argparse.Namespace) -> Answer:
     from .bench.detecting import Detecting
-    from .bench.figures import in_words
 
     if options.repeats < 1 or options.tiles < 1:
         raise CommandError("The numbers of repeats and of tiles must be above 0.")
     bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
-    try:
-        figures = bench.run()
-    finally:
-        _progress("")
-    if options.json:
-        return figures
-    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
+    return _measured(bench, options)
 
 
 def _demo(options: argparse.Namespace) -> Answer | None:
