@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     streaming.add_argument("slide", type=Path)
     streaming.add_argument("--only", nargs="+", metavar="FIGURE", help="only these figures, e.g. read_vs_decode")
-    streaming.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+    streaming.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
     streaming.add_argument(
         "--seconds", type=float, default=60.0, help="to pan while memory is watched (default: %(default)s)"
     )
@@ -157,9 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     overlay = command(
         "overlay", _bench_overlay, "Measure what very many cells cost in the window, beside napari's own layers.", kinds
     )
-    overlay.add_argument("--cells", type=int, default=1_000_000, help="how many (default: %(default)s)")
+    overlay.add_argument("--cells", type=_count, default=1_000_000, help="how many (default: %(default)s)")
     overlay.add_argument("--slide", type=Path, help="on which slide; by default one is made for it")
-    overlay.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+    overlay.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
 
     detecting = command(
         "detect", _bench_detect, "Measure how fast cells are found, beside the limit of the parts.", kinds
@@ -169,8 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     detecting.add_argument(
         "--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)"
     )
-    detecting.add_argument("--tiles", type=int, default=12, help="how many to work on (default: %(default)s)")
-    detecting.add_argument("--repeats", type=int, default=5, help="of everything, in turn (default: %(default)s)")
+    detecting.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
+    detecting.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
 
     demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
     demo.add_argument(
@@ -360,6 +360,12 @@ def _make_slide(options: argparse.Namespace) -> Answer:
     }
 
 
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def _measured(bench: Any, options: argparse.Namespace) -> Answer:
     """Run a benchmark; return its figures as they are, or in words."""
     from .bench.figures import in_words
@@ -379,8 +385,6 @@ def _bench_streaming(options: argparse.Namespace) -> Answer:
     unknown = set(options.only or ()) - set(FIGURES)
     if unknown:
         raise CommandError(f"There is no figure {', '.join(sorted(unknown))}. There are {', '.join(FIGURES)}.")
-    if options.repeats < 1:
-        raise CommandError("The number of repeats must be above 0.")
     bench = Streaming(
         options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
     )
@@ -390,27 +394,20 @@ def _bench_streaming(options: argparse.Namespace) -> Answer:
 def _bench_overlay(options: argparse.Namespace) -> Answer:
     from .bench.overlay import Overlaid
 
-    if options.repeats < 1 or options.cells < 1:
-        raise CommandError("The numbers of cells and of repeats must be above 0.")
-    bench = Overlaid(options.cells, options.slide, options.repeats, _progress)
-    return _measured(bench, options)
+    return _measured(Overlaid(options.cells, options.slide, options.repeats, _progress), options)
 
 
 def _bench_detect(options: argparse.Namespace) -> Answer:
     from .bench.detecting import Detecting
 
-    if options.repeats < 1 or options.tiles < 1:
-        raise CommandError("The numbers of repeats and of tiles must be above 0.")
     bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
     return _measured(bench, options)
 
 
 def _demo(options: argparse.Namespace) -> Answer | None:
-    import os
+    from .ui.display import has_display
 
-    if not options.scripted and (
-        sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    if has_display() and not options.scripted:
         from .slides import sample_slide
         from .ui.app import launch
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import CervcellError
-from ..ui.display import virtual_display
+from ..ui.display import has_display, virtual_display
 from .figures import OURS
 
 __all__ = ["BLANK", "NAPARI_WSI", "POINTS", "SHAPES", "STOCK", "WindowError", "a_display", "measure", "window_peers"]
@@ -67,6 +67,4 @@ def measure(job: dict[str, Any], seconds: float, module: str = "window") -> dict
 
 def a_display() -> AbstractContextManager[None]:
     """Return what provides a display meanwhile: a virtual one where there is none."""
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        return nullcontext()
-    return virtual_display()
+    return nullcontext() if has_display() else virtual_display()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ..errors import CervcellError
 
-__all__ = ["DisplayError", "virtual_display"]
+__all__ = ["DisplayError", "has_display", "virtual_display"]
 
 _PATIENCE = 30.0  # seconds
 # in the background, until the pipe that is the shell's input closes, which the end of this process does too
@@ -21,6 +21,11 @@ _SERVE = 'exec 3<&0; { Xvfb "$@" 3<&- & read -r _ <&3; kill $!; } &'
 
 class DisplayError(CervcellError):
     """No virtual display can be had."""
+
+
+def has_display() -> bool:
+    """Whether a window that is opened now is seen by somebody."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextmanager
