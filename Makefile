@@ -1,13 +1,16 @@
 .PHONY: demo test check
 
+# two at a time, each on a display and a core of its own
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
+
 demo: ## set up and open the sample slide; without a display, do a scripted sitting on it
 	@scripts/setup all
 	@.venv/bin/cervcell demo
 
 test: ## set up and run the tests, the window's with both Qt bindings
 	@scripts/setup all,dev
-	QT_API=pyqt5 PYTEST_QT_API=pyqt5 .venv/bin/pytest
-	QT_API=pyqt6 PYTEST_QT_API=pyqt6 .venv/bin/pytest tests/gui
+	QT_API=pyqt5 PYTEST_QT_API=pyqt5 $(PYTEST)
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(PYTEST) tests/gui
 
 check: ## what the code must also hold: style, types, manifest
 	@scripts/setup all,dev
