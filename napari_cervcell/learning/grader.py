@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..cells import Cells
 from ..errors import CervcellError
 from ..models import to_input
 from ..models.p4 import P4Encoder
+from .descent import descend
 from .fields import Field
 from .patches import augmented, checked_patches, cut_patches
 from .proco import ProCo
@@ -108,23 +109,16 @@ def train_grader(
         # a key encoder of a short run should not lag behind for all of it
         model = ProCo(module, features, counts.tolist(), momentum=min(0.999, 1 - 10 / max(steps, 20)))
     target = torch.from_numpy(labels.astype(np.int64))
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     epoch = max(1, len(labels) // batch)
-    model.train()
-    for step in range(steps):
+
+    def loss_of_batch() -> Tensor:
         drawn = torch.randint(len(labels), (batch,), generator=generator)
         x = to_input(images[drawn.numpy()])
-        loss = model.loss(augmented(x, generator), augmented(x, generator), target[drawn], generator)
-        if not torch.isfinite(loss):
-            raise FloatingPointError("the training loss is no longer a number")
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+        return model.loss(augmented(x, generator), augmented(x, generator), target[drawn], generator)
+
+    for step, loss in enumerate(descend(model, loss_of_batch, steps=steps, rate=rate)):
         if (step + 1) % epoch == 0:
             model.recalibration.end_epoch()
         if on_step is not None:
-            on_step(step, float(loss.detach()))
+            on_step(step, loss)
     return Grader(model.eval(), images.shape[1], mpp, n_classes)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..models import to_input
 from ..models.p4 import P4Encoder
+from .descent import descend
 from .outoffold import MiningError
 from .patches import augmented, checked_patches
 
@@ -79,17 +80,12 @@ def fit_patches(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = PatchClassifier()
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    model.train()
-    for _ in range(steps):
+
+    def loss_of_batch() -> Tensor:
         drawn = balanced_batch(positive, certified, batch, rng)
         x = augmented(to_input(images[drawn]), generator)
-        loss = F.binary_cross_entropy_with_logits(model(x), torch.from_numpy(positive[drawn]).float())
-        if not torch.isfinite(loss):
-            raise FloatingPointError("the training loss is no longer a number")
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+        return F.binary_cross_entropy_with_logits(model(x), torch.from_numpy(positive[drawn]).float())
+
+    for _ in descend(model, loss_of_batch, steps=steps, rate=rate):
+        pass
     return model.eval()

@@ -11,12 +11,20 @@ class Backbone(nn.Module):
     """What every backbone has: a `stem`, `stages` after it, and the number of `channels` at each stride that it gives.
 
     ``forward`` takes float32 (n, 3, h, w), normalised as ``(rgb - 127) / 128``, and returns the features at strides
-    4, 8, 16 and 32, or at the first few of them. h and w are multiples of the last stride.
+    4, 8, 16 and 32, or at the first few of them: those of every stage. h and w are multiples of the last stride.
     """
 
     channels: tuple[int, ...]
     stem: nn.Module
     stages: nn.ModuleList
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        features: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
 
 
 # (kernel, stride, expansion, channels, repeats) of every stage of EfficientNet-Lite0

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rotation import turned
+
 __all__ = ["P4Conv2d", "P4Encoder"]
 
 
@@ -26,10 +28,8 @@ class P4Conv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c_out, _, _, kernel, _ = self.weight.shape
-        # an input orientation is seen by the filter turned by r as the one r before it
-        turned = [self.weight.roll(r, 2).rot90(r, (3, 4)).flatten(1, 2) for r in range(4)]
         x = x.flatten(1, 2) if x.ndim == 5 else x
-        y = F.conv2d(x, torch.stack(turned, 1).flatten(0, 1), padding=kernel // 2)
+        y = F.conv2d(x, turned(self.weight), padding=kernel // 2)
         return y.reshape(len(y), c_out, 4, *y.shape[2:])
 
 

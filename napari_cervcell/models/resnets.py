@@ -28,14 +28,6 @@ class ResNet(Backbone):
         deepest = 512 if layers == 18 else 2048
         self.channels = tuple(deepest >> (3 - i) for i in range(levels))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
-        features: list[Tensor] = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
-
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of a torchvision classifier (its ``state_dict``), made for ImageNet's mean and deviation.
@@ -92,11 +84,3 @@ class SmallNet(Backbone):
         )  # fmt: skip
         ins = (16, *self.channels[:-1])
         self.stages = nn.ModuleList(_Block(a, b, 2) for a, b in zip(ins, self.channels, strict=True))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
-        features: list[Tensor] = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features

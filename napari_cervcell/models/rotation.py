@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .heads import Scalars, Sides
 
-__all__ = ["make_turnable"]
+__all__ = ["make_turnable", "turned"]
 
 
 def make_turnable(module: nn.Module, rotations: int) -> None:
@@ -39,6 +39,23 @@ def make_turnable(module: nn.Module, rotations: int) -> None:
             setattr(module, name, nn.MaxPool2d(2))
         else:
             make_turnable(layer, rotations)
+
+
+def turned(upright: Tensor, eighth: Tensor | None = None) -> Tensor:
+    """Return filters (c_out, c_in, orientations, k, k) in 4 rotations, or in 8 by what turns a flattened kernel by one.
+
+    They are the weights of a plain convolution, (c_out * rotations, c_in * orientations, k, k). An input orientation is
+    seen by the filter turned by r as the one r before it.
+    """
+    filters = []
+    for r in range(4 if eighth is None else 8):
+        w, quarters = upright.roll(r, 2), r
+        if eighth is not None:
+            quarters = r // 2
+            if r % 2:
+                w = (w.flatten(3) @ eighth).reshape(w.shape)
+        filters.append(w.rot90(quarters, (3, 4)).flatten(1, 2))
+    return torch.stack(filters, 1).flatten(0, 1)
 
 
 class _TurnedConv(nn.Module):
@@ -73,16 +90,7 @@ class _TurnedConv(nn.Module):
         """Return the weights of the plain convolution that this one is, (c_out, c_in / groups, k, k)."""
         kernel = self.weight.shape[-1]
         upright = self.weight.reshape(len(self.weight), -1, self.orientations, kernel, kernel)
-        turned = []
-        for r in range(self.rotations):
-            w = upright.roll(r, 2)
-            quarters = r
-            if self.rotations == 8:
-                quarters = r // 2
-                if r % 2:
-                    w = (w.flatten(3) @ self.eighth).reshape(w.shape)
-            turned.append(w.rot90(quarters, (3, 4)).flatten(1, 2))
-        return torch.stack(turned, 1).flatten(0, 1)
+        return turned(upright, self.eighth if self.rotations == 8 else None)
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.repeat_interleave(self.rotations)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from .keys import Key
 from .overview_panel import FIT, JUMPS
+from .view import CLOSE_UP
 
 if TYPE_CHECKING:
     from .widget import ReviewWidget
 
 __all__ = ["Commands"]
-
-_CELL_ON_CANVAS = 40.0  # canvas px: a cell that one is taken to is at least this large
 
 
 class Commands:
@@ -122,14 +121,14 @@ class Commands:
         if index is None or self._led_by_click:
             return
         box, view = self.desk.session.cells.boxes[index], self.desk.view
-        if not view.shows(box) or (box[2] - box[0]) * view.zoom < _CELL_ON_CANVAS / 3:
-            view.go_to(box, _CELL_ON_CANVAS)
+        if not view.shows(box) or (box[2] - box[0]) * view.zoom < CLOSE_UP / 3:
+            view.go_to(box, CLOSE_UP)
 
     def fly(self) -> None:
         """Bring the current cell to the middle of the canvas."""
         session = self.desk.session
         if session.current is not None:
-            self.desk.view.go_to(session.cells.boxes[session.current], _CELL_ON_CANVAS)
+            self.desk.view.go_to(session.cells.boxes[session.current], CLOSE_UP)
 
     def magnify(self, power: float) -> None:
         """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""

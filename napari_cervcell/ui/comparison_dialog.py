@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QListWidget, QVBoxLayou
 from superqt.utils import create_worker
 
 from ..review.comparison import Comparison, compare
+from .view import CLOSE_UP
 
 if TYPE_CHECKING:
     from ..casefile import Round
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ComparisonDialog"]
 
 _MOST = 500  # rows of a list
-_ON_CANVAS = 40.0  # canvas px: how large a chosen cell is at least
 
 
 class ComparisonDialog(QDialog):
@@ -72,7 +72,7 @@ class ComparisonDialog(QDialog):
 
     def _go_to(self, cells: Cells, row: int) -> None:
         box = cells.boxes[row]
-        self._desk.view.go_to(box, _ON_CANVAS)
+        self._desk.view.go_to(box, CLOSE_UP)
         x, y = cells.centres[row].tolist()
         session = self._desk.session
         session.select(session.at(x, y, float(box[2] - box[0]) / 2))

@@ -23,7 +23,8 @@ from qtpy.QtWidgets import QAbstractScrollArea, QLabel
 
 from ..casefile import State
 from .parts import text_on
-from .thumbnails import Crop, Thumbnails
+from .pictures import Crop
+from .thumbnails import Thumbnails
 from .words import describe
 
 if TYPE_CHECKING:

@@ -165,11 +165,9 @@ class GalleryPanel(QWidget):
     def _look_again(self) -> None:
         if self._desk.session is None or not self.isVisible():
             return
-        if (
-            self._made is None
-            or self._made[:2] != self._asked()[:2]
-            or (self._made != self._asked() and self._is_at_rest())
-        ):
+        asked = self._asked()
+        wished = self._made is None or self._made[:2] != asked[:2]
+        if wished or (self._made != asked and self._is_at_rest()):
             self.renew()
         self._tell()
 

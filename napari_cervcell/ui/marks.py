@@ -33,24 +33,28 @@ class Shape(IntEnum):
     LINE = 6  # the box itself as a line, one of its sides being 0
 
 
-_VERTEX = """
+_PLACE = """
 attribute vec2 a_centre;
 attribute vec2 a_half;
 attribute vec2 a_corner;
 attribute vec4 a_color;
-attribute float a_shape;
-attribute float a_twice;
 uniform float u_px;
-varying vec2 v_at;
-varying vec2 v_half;
-varying vec4 v_color;
-varying float v_shape;
-varying float v_twice;
 
 vec2 on_canvas(vec2 place) {
     vec4 p = $to_framebuffer(vec4(place, 0., 1.));
     return p.xy / p.w;
 }
+"""
+_PLACE_RECORD: list[Any] = [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4)]
+
+_VERTEX = """
+attribute float a_shape;
+attribute float a_twice;
+varying vec2 v_at;
+varying vec2 v_half;
+varying vec4 v_color;
+varying float v_shape;
+varying float v_twice;
 
 void main() {
     vec2 centre = on_canvas(a_centre);
@@ -110,22 +114,12 @@ void main() {
 """
 
 _TAG_VERTEX = """
-attribute vec2 a_centre;
-attribute vec2 a_half;
-attribute vec2 a_corner;
-attribute vec4 a_color;
 attribute float a_letter;
-uniform float u_px;
 uniform float u_from;
 uniform float u_letters;
 uniform float u_down;
 varying vec2 v_texture;
 varying vec4 v_color;
-
-vec2 on_canvas(vec2 place) {
-    vec4 p = $to_framebuffer(vec4(place, 0., 1.));
-    return p.xy / p.w;
-}
 
 void main() {
     vec2 centre = on_canvas(a_centre);
@@ -161,7 +155,7 @@ class _Quads(Visual):  # type: ignore[misc]
     _record: np.dtype[Any]
 
     def __init__(self, vertex: str, fragment: str) -> None:
-        super().__init__(vcode=vertex, fcode=fragment)
+        super().__init__(vcode=_PLACE + vertex, fcode=fragment)
         self._draw_mode = "triangles"
         self._quads = gloo.VertexBuffer(np.zeros(4, self._record))
         self._index_buffer = gloo.IndexBuffer(_TWO_TRIANGLES)
@@ -205,10 +199,7 @@ class _Quads(Visual):  # type: ignore[misc]
 class MarksVisual(_Quads):
     """Outlines of boxes, level-0 px, in the colour and shape of each; lines are 2 canvas px wide."""
 
-    _record = np.dtype(
-        [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4), ("a_shape", "f4"),
-         ("a_twice", "f4")]
-    )  # fmt: skip
+    _record = np.dtype([*_PLACE_RECORD, ("a_shape", "f4"), ("a_twice", "f4")])
 
     def __init__(self) -> None:
         super().__init__(_VERTEX, _FRAGMENT)
@@ -232,9 +223,7 @@ class TagsVisual(_Quads):
         Side in canvas px from which a box has a letter.
     """
 
-    _record = np.dtype(
-        [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4), ("a_letter", "f4")]
-    )
+    _record = np.dtype([*_PLACE_RECORD, ("a_letter", "f4")])
 
     def __init__(self, letters: list[str], smallest: float) -> None:
         super().__init__(_TAG_VERTEX, _TAG_FRAGMENT)

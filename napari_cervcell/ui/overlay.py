@@ -69,7 +69,6 @@ class Overlay(QObject):
             np.float32,
         )  # the last one, which is -1 too, for cells of no class
         self.rows = np.zeros(0, np.int64)
-        self.in_view = 0
         self.hint = ""
         self.map_shown: Density | None = None
         self._visible = True
@@ -81,6 +80,7 @@ class Overlay(QObject):
         self._rows_counted = 0
         self._next_count = 0.0  # when it may be done again
         self._drawing: Any = None
+        self._marked = False  # whether the current cell and the regions are drawn as they are
         self._make_nodes([c.letter for c in session.taxonomy])
         self._later = QSignalThrottler(parent=self)
         self._later.setTimeout(20)
@@ -130,7 +130,18 @@ class Overlay(QObject):
     def visible(self, visible: bool) -> None:
         self._visible = visible
         self._drawn = None
+        self._marked = False
         self.update()
+
+    @property
+    def in_view(self) -> int:
+        if not self.visible:
+            return 0
+        x1, y1, x2, y2 = rectangle = self._desk.view.rectangle()
+        if self.map_shown is not None:
+            return sum(self._counts_in(rectangle))
+        centres = self._desk.session.index.points[self.rows]
+        return int(((centres >= (x1, y1)) & (centres <= (x2, y2))).all(axis=1).sum())
 
     def update_later(self, _event: Any = None) -> None:
         """Draw soon, and not more often than every 20 ms."""
@@ -138,11 +149,13 @@ class Overlay(QObject):
 
     def _cells_changed(self) -> None:
         self._drawn = None
+        self._marked = False
         self._stale = True
         self.update_later()
 
     def _current_changed(self, _row: int | None) -> None:
         self._drawn = None
+        self._marked = False
         self.update_later()
 
     def update(self) -> None:
@@ -159,13 +172,14 @@ class Overlay(QObject):
             self._draw_map(counts)
         else:
             self._draw_each(rectangle)
-        self._draw_current()
-        self._draw_regions()
+        if not self._marked:
+            self._draw_current()
+            self._draw_regions()
+            self._marked = True
 
     def _hide(self) -> None:
         for node in self._nodes:
             node.visible = False
-        self.in_view = 0
         self._drawn = None
         self._say("Cells are hidden: h shows them.")
 
@@ -218,8 +232,8 @@ class Overlay(QObject):
 
     def _draw_each(self, rectangle: Rectangle) -> None:
         session = self._desk.session
-        x1, y1, x2, y2 = rectangle
         if self._drawn is None or not _holds(self._drawn, rectangle):
+            x1, y1, x2, y2 = rectangle
             around = (1.5 * x1 - 0.5 * x2, 1.5 * y1 - 0.5 * y2, 1.5 * x2 - 0.5 * x1, 1.5 * y2 - 0.5 * y1)
             self._drawn = around if self._density.about(*around).sum() <= CAP else rectangle
             self.rows = session.visible(*self._drawn)
@@ -228,8 +242,6 @@ class Overlay(QObject):
             colors = self._palette[np.where(rejected, -1, labels)]
             self.cells.set_data(boxes, colors, _SHAPE[states], session.disagrees[self.rows])
             self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
-        centres = session.index.points[self.rows]
-        self.in_view = int(((centres >= (x1, y1)) & (centres <= (x2, y2))).all(axis=1).sum())
         self.map_shown = None
         self._map.visible = False
         self.cells.visible = self._tags.visible = True
@@ -237,19 +249,20 @@ class Overlay(QObject):
 
     def _draw_map(self, counts: list[int]) -> None:
         session, density = self._desk.session, self._density
-        shown = density.coarser(_SQUARE / self._desk.view.zoom)
-        if self._mapped is not density or self.map_shown is None or shown.square != self.map_shown.square:
+        smallest = _SQUARE / self._desk.view.zoom
+        shown = self.map_shown
+        if shown is None or self._mapped is not density or not _is_right(shown, density, smallest):
+            shown = density.coarser(smallest)
             self._map.set_data(_picture(shown, self._palette, [c.rank for c in session.taxonomy]))
             self._map.transform = STTransform(scale=self._step * shown.square, translate=self._origin)
         self._mapped, self._drawn = density, None
         self.map_shown = shown
         self.rows = np.zeros(0, np.int64)
-        self.in_view = sum(counts)
         self._map.visible = True
         self.cells.visible = self._tags.visible = False
         told = [f"{c.name} {n:,}" for c, n in zip(session.taxonomy, counts, strict=True) if n]
         lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
-        self._say("\n".join([f"{self.in_view:,} cells in view, too many to show one by one", *lines]))
+        self._say("\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines]))
 
     def _draw_current(self) -> None:
         session = self._desk.session
@@ -274,6 +287,7 @@ class Overlay(QObject):
     def show_drawing(self, box: Any) -> None:
         """Show a rectangle that is being dragged, level-0 px; None when it is done."""
         self._drawing = box
+        self._marked = False
         self.update()
 
     def _say(self, text: str) -> None:
@@ -286,6 +300,11 @@ class Overlay(QObject):
 
 def _holds(outer: Rectangle, inner: Rectangle) -> bool:
     return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+
+
+def _is_right(shown: Density, finest: Density, smallest: float) -> bool:
+    """Whether the squares shown are what `finest` would be made into, for squares of at least `smallest`."""
+    return smallest <= shown.square and (shown.square == finest.square or shown.square / 2 < smallest)
 
 
 def _picture(density: Density, palette: np.ndarray, ranks: list[int]) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPen, QPixmap, QResizeEvent
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt.utils import QSignalThrottler
 
+from .pictures import as_image
 from .streaming import stream_of
 
 if TYPE_CHECKING:
@@ -114,9 +115,7 @@ class OverviewMap(QWidget):
         ratio = self.devicePixelRatioF()
         size = (frame.size() * ratio).toSize()
         if self._picture is None or self._picture.size() != size:
-            pixels = self._stream.overview.pixels
-            height, width = pixels.shape[:2]
-            image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+            image = as_image(self._stream.overview.pixels)
             smooth = Qt.TransformationMode.SmoothTransformation
             self._picture = QPixmap.fromImage(image.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, smooth))
             self._picture.setDevicePixelRatio(ratio)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QImage, QKeyEvent, QKeySequence, QPixmap
+from qtpy.QtGui import QKeyEvent, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import create_worker
 
 from ..errors import CervcellError
+from .pictures import as_image
 
 if TYPE_CHECKING:
     from ..slides import Slide
@@ -231,9 +232,8 @@ class AssociatedImage(QWidget):
         if isinstance(result, str):
             self._say(result)
             return
-        height, width = result.shape[:2]
-        image = QImage(result.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-        if max(width, height) > _LARGEST:
+        image = as_image(result)
+        if max(image.width(), image.height()) > _LARGEST:
             keep, smooth = Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
             image = image.scaled(_LARGEST, _LARGEST, keep, smooth)
         self.picture.setWordWrap(False)  # with it, Qt finds that a picture needs no height

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPen
 from qtpy.QtWidgets import QWidget
 from superqt.utils import create_worker
 
-from ..errors import CervcellError
+from .pictures import Crop
 
 if TYPE_CHECKING:
     from ..slides import Slide
@@ -52,22 +51,14 @@ class Thumbnail(QWidget):
         width, height = (FIELD / mpp for mpp in slide.mpp_xy)
         self._box = (float(box[2] - box[0]) * _SIDE / width, float(box[3] - box[1]) * _SIDE / height)
         self._shown_at = (slide, x, y)
+        crop = Crop(x, y, FIELD, _SIDE)
+        create_worker(lambda: (number, crop.read(slide)), _connect={"returned": self._take})
 
-        def read() -> tuple[int, np.ndarray] | None:
-            try:
-                place, steps = (x - width / 2, y - height / 2), (width / _SIDE, height / _SIDE)
-                return number, slide.read_grid(*place, _SIDE, _SIDE, *steps)
-            except CervcellError:
-                return None  # the canvas tells of a damaged place; the thumbnail stays empty
-
-        create_worker(read, _connect={"returned": self._take})
-
-    def _take(self, result: tuple[int, np.ndarray] | None) -> None:
-        if result is None or result[0] != self._wanted:
-            return  # the reviewer has moved on
-        rgb = np.ascontiguousarray(result[1])
-        height, width = rgb.shape[:2]
-        self._image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+    def _take(self, result: tuple[int, QImage | None]) -> None:
+        number, image = result
+        if image is None or number != self._wanted:
+            return  # not to be read, or the reviewer has moved on
+        self._image = image
         self.update()
 
     @property

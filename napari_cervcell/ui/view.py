@@ -16,6 +16,10 @@ Place = tuple[float, float, float]
 _FORTYFOLD = 40 * 0.25  # µm: 40x is 0.25 µm per screen px, whatever the objective was
 
 
+CLOSE_UP = 40.0
+"""canvas px: a cell that one is taken to is at least this large"""
+
+
 class View:
     """The part of a slide that the canvas shows.
 
