@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,30 +44,39 @@ class _Cells:
             self.size, self.mpp = (slide.width, slide.height), slide.mpp or 0.25
         self.cells = random_cells(self.n, self.size)
 
+    def open_slide(self) -> None:
+        """Show the slide without any cell."""
+        self.stage.open()
+
+    def open_cells(self) -> None:
+        """Show the cells too."""
+        raise NotImplementedError
+
+    def nbytes(self) -> int:
+        """Return what the cells themselves take."""
+        raise NotImplementedError
+
     def acts(self) -> dict[str, Iterator[Callable[[], object]]]:
         """Return, by figure, what a person does, one after the other."""
         raise NotImplementedError
 
-    def show(self, shown: bool) -> None:
-        """Show the cells, or only the slide."""
-        raise NotImplementedError
-
 
 class _Ours(_Cells):
-    def open(self) -> None:
+    def open_slide(self) -> None:
         self.widget = dock(self.stage.viewer)
+        self.widget.desk.next_case_path = self.stage.path.with_name("no cells.cervcell")
         self.stage.open()
-        self.session = self.widget.desk.session
+
+    def open_cells(self) -> None:
+        self.stage.viewer.layers.clear()
+        self.stage.open()  # with the case beside it
 
     def nbytes(self) -> int:
-        rows = self.session.snapshot()
+        rows = self.widget.desk.session.snapshot()
         return sum(a.nbytes for a in (rows.boxes, rows.labels, rows.scores, rows.class_scores, rows.states))
 
-    def show(self, shown: bool) -> None:
-        self.widget.overlay.visible = shown
-
     def acts(self) -> dict[str, Iterator[Callable[[], object]]]:
-        session, rng = self.session, np.random.default_rng(1)
+        session, rng = self.widget.desk.session, np.random.default_rng(1)
         places = rng.uniform(0, 1, (200, 2)) * self.size
 
         def recolour() -> Iterator[Callable[[], object]]:
@@ -76,11 +86,11 @@ class _Ours(_Cells):
                 yield lambda shown=shown: session.show_class(0, shown)
 
         def verdict() -> Iterator[Callable[[], object]]:
-            for _ in range(5):
-                session.next()
-                yield session.accept
-                yield session.reject
-                yield lambda: session.add(*places[0])
+            in_view = self.widget.desk.view.rectangle()
+            for row in session.visible(*in_view)[:5].tolist():
+                yield lambda row=row: session.accept([row])
+                yield lambda row=row: session.reject([row])
+                yield lambda: session.add((in_view[0] + in_view[2]) / 2, (in_view[1] + in_view[3]) / 2)
                 yield session.undo
 
         return {
@@ -91,8 +101,7 @@ class _Ours(_Cells):
 
 
 class _Points(_Cells):
-    def open(self) -> None:
-        self.stage.open()
+    def open_cells(self) -> None:
         boxes = self.cells.boxes
         self._colors = np.eye(6, 4)[self.cells.labels]
         self.layer = self.stage.viewer.add_points(
@@ -102,9 +111,6 @@ class _Points(_Cells):
 
     def nbytes(self) -> int:
         return sum(a.nbytes for a in (self.layer.data, self.layer.size, self.layer.border_color))
-
-    def show(self, shown: bool) -> None:
-        self.layer.visible = shown
 
     def acts(self) -> dict[str, Iterator[Callable[[], object]]]:
         layer, rng = self.layer, np.random.default_rng(1)
@@ -117,8 +123,7 @@ class _Points(_Cells):
 
 
 class _Shapes(_Cells):
-    def open(self) -> None:
-        self.stage.open()
+    def open_cells(self) -> None:
         x1, y1, x2, y2 = self.cells.boxes.T
         corners = np.stack(
             [np.stack([y1, x1], 1), np.stack([y1, x2], 1), np.stack([y2, x2], 1), np.stack([y2, x1], 1)], 1
@@ -131,9 +136,6 @@ class _Shapes(_Cells):
 
     def nbytes(self) -> int:
         return self.n * 64
-
-    def show(self, shown: bool) -> None:
-        self.layer.visible = shown
 
     def acts(self) -> dict[str, Iterator[Callable[[], object]]]:
         layer, rng = self.layer, np.random.default_rng(1)
@@ -161,6 +163,17 @@ def _looks(size: tuple[int, int], mpp: float) -> list[list[Step]]:
     return looks
 
 
+def _walk(stage: Stage, looks: list[list[Step]]) -> list[list[float]]:
+    """Pan and zoom; return, for each magnification, the ms that each step held the window."""
+    stage.live(1.0)
+    held = []
+    for steps in looks:
+        stage._move(steps[0])
+        stage.live(0.3)
+        held.append([_done(stage, partial(stage._move, step)) for step in steps[1:]])
+    return held
+
+
 def _done(stage: Stage, act: Callable[[], object]) -> float:
     """Do something; return the ms that it held the window, and then the longest time that drawing it did."""
     start = time.perf_counter()
@@ -172,26 +185,18 @@ def _cells(stage: Stage, job: dict[str, Any]) -> Values:
     """Return what is measured of a window with cells, in ms, MiB and seconds."""
     way = _WAYS[job["way"]](stage, job)
     process = psutil.Process()
+    looks = _looks(way.size, way.mpp)[: job.get("looks")]
+    way.open_slide()
+    stage.settle(time.perf_counter())
+    empty = [float(np.median(times)) for times in _walk(stage, looks)]
     before = process.memory_info().rss
     start = time.perf_counter()
-    way.open()
+    way.open_cells()
     stage.settle(start)
-    values: Values = {"open_s": [time.perf_counter() - start]}
-    stage.live(1.0)
-    looks = _looks(way.size, way.mpp)[: job.get("looks")]
-    # above an empty frame: the same way with the cells hidden, at the same magnification
-    held: dict[bool, list[list[float]]] = {}
-    for shown in (False, True):
-        way.show(shown)
-        stage.live(0.5)
-        held[shown] = []
-        for steps in looks:
-            stage._move(steps[0])
-            stage.live(0.3)
-            held[shown].append([_done(stage, lambda step=step: stage._move(step)) for step in steps[1:]])
-    empty = [float(np.median(times)) for times in held[False]]
-    values["pan_ms"] = [max(0.0, t - e) for times, e in zip(held[True], empty, strict=True) for t in times]
-    values["empty_ms"] = empty
+    values: Values = {"open_s": [time.perf_counter() - start], "empty_ms": empty}
+    held = _walk(stage, looks)
+    # above an empty frame: the same slide without cells, at the same magnification
+    values["pan_ms"] = [max(0.0, t - e) for times, e in zip(held, empty, strict=True) for t in times]
     stage._move(looks[-1][0])
     stage.live(0.5)
     frame = empty[-1]

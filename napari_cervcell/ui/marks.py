@@ -39,15 +39,18 @@ attribute vec2 a_half;
 attribute vec2 a_corner;
 attribute vec4 a_color;
 uniform float u_px;
+uniform mat4 u_to_canvas;
+uniform mat4 u_to_render;
 
 vec2 on_canvas(vec2 place) {
-    vec4 p = $to_framebuffer(vec4(place, 0., 1.));
+    vec4 p = u_to_canvas * vec4(place, 0., 1.);
     return p.xy / p.w;
 }
 """
 _PLACE_RECORD: list[Any] = [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4)]
 
 _VERTEX = """
+attribute float a_inner;
 attribute float a_shape;
 attribute float a_twice;
 varying vec2 v_at;
@@ -62,11 +65,15 @@ void main() {
     v_half = abs(corner - centre);
     if (a_shape < 4.5) v_half = max(v_half, vec2(2.5 * u_px));
     if (a_shape > 4.5 && a_shape < 5.5) v_half = max(1.35 * v_half, vec2(9. * u_px));
-    v_at = a_corner * (v_half + 6. * u_px);
+    // a band along the line where the line is that of the box: to paint what is in it is most of the work
+    bool band = a_shape < .5 || a_shape > 5.5;
+    vec2 inner = band ? max(v_half - 3. * u_px, vec2(0.)) : vec2(0.);
+    vec2 outer = v_half + (a_twice > .5 || !band ? 6. : 3.) * u_px;
+    v_at = a_corner * (a_inner > .5 ? inner : outer);
     v_color = a_color;
     v_shape = a_shape;
     v_twice = a_twice;
-    gl_Position = $to_render(vec4(centre + v_at, 0., 1.));
+    gl_Position = u_to_render * vec4(centre + v_at, 0., 1.);
 }
 """
 
@@ -130,7 +137,7 @@ void main() {
     bool shown = 2. * min(half_.x, half_.y) >= u_from * u_px;
     v_texture = vec2((a_letter + inner.x) / u_letters, inner.y);
     v_color = a_color;
-    gl_Position = shown ? $to_render(vec4(place, 0., 1.)) : vec4(2., 2., 2., 1.);
+    gl_Position = shown ? u_to_render * vec4(place, 0., 1.) : vec4(2., 2., 2., 1.);
 }
 """
 
@@ -146,60 +153,68 @@ void main() {
 """
 
 _CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
-_TWO_TRIANGLES = np.array([0, 1, 2, 0, 2, 3], np.uint32)
+_QUAD = np.array([0, 1, 2, 0, 2, 3], np.uint32)
+_BAND = np.array([[i, (i + 1) % 4, 4 + i, 4 + i, (i + 1) % 4, 4 + (i + 1) % 4] for i in range(4)], np.uint32).ravel()
 
 
-class _Quads(Visual):  # type: ignore[misc]
-    """A quad for each of n boxes, its corners found on the canvas."""
+class _Boxes(Visual):  # type: ignore[misc]
+    """A few triangles for each of n boxes, their corners found on the canvas."""
 
     _record: np.dtype[Any]
+    _corners = _CORNERS
+    _triangles = _QUAD
 
     def __init__(self, vertex: str, fragment: str) -> None:
         super().__init__(vcode=_PLACE + vertex, fcode=fragment)
         self._draw_mode = "triangles"
-        self._quads = gloo.VertexBuffer(np.zeros(4, self._record))
-        self._index_buffer = gloo.IndexBuffer(_TWO_TRIANGLES)
+        self._vertices = gloo.VertexBuffer(np.zeros(len(self._corners), self._record))
+        self._index_buffer = gloo.IndexBuffer(self._triangles)
         self._n = 0
-        self.shared_program.bind(self._quads)
+        self._zoom = 1.0
+        self.shared_program.bind(self._vertices)
         self.shared_program["u_px"] = 1.0
         self.set_gl_state("translucent", depth_test=False, cull_face=False)
 
     def _give(self, boxes: FloatArray, **values: Any) -> None:
         self._n = len(boxes)
         if self._n:
-            data = np.empty((self._n, 4), self._record)
+            data = np.empty((self._n, len(self._corners)), self._record)
             data["a_centre"] = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
             data["a_half"] = ((boxes[:, 2:] - boxes[:, :2]) / 2)[:, None]
-            data["a_corner"] = _CORNERS
+            data["a_corner"] = self._corners
             for name, value in values.items():
-                data[name] = np.asarray(value, np.float32)[:, None]
-            self._quads.set_data(data.ravel())
-            starts = 4 * np.arange(self._n, dtype=np.uint32)[:, None]
-            self._index_buffer.set_data((starts + _TWO_TRIANGLES).ravel())
+                data[name] = value
+            self._vertices.set_data(data.ravel())
+            starts = len(self._corners) * np.arange(self._n, dtype=np.uint32)[:, None]
+            self._index_buffer.set_data((starts + self._triangles).ravel())
         self.update()
 
     def _prepare_transforms(self, view: Any) -> None:
-        view.view_program.vert["to_framebuffer"] = view.get_transform("visual", "framebuffer")
-        view.view_program.vert["to_render"] = view.get_transform("framebuffer", "render")
+        return None  # they are one matrix each, see below: the card would go through the chain for every corner
 
     def _prepare_draw(self, view: Any) -> bool | None:
         if not self._n:
             return False
-        transforms = view.transforms
-        view.view_program["u_px"] = float(transforms.pixel_scale)
+        program, transforms = view.view_program, view.transforms
+        to_canvas = transforms.get_transform("visual", "framebuffer").map(np.eye(4))
+        self._zoom = float(np.abs(to_canvas[:2, :2]).max()) / transforms.pixel_scale  # canvas px for one of level 0
+        program["u_to_canvas"] = to_canvas
+        program["u_to_render"] = transforms.get_transform("framebuffer", "render").map(np.eye(4))
+        program["u_px"] = float(transforms.pixel_scale)
         # which way is down in the framebuffer: OpenGL counts from below, but not when it draws for a screenshot
-        origin, below = transforms.get_transform("visual", "framebuffer").map(np.array([[0, 0], [0, 1]]))[:, 1]
-        view.view_program["u_down"] = 1.0 if below > origin else -1.0
+        program["u_down"] = 1.0 if to_canvas[1, 1] > 0 else -1.0
         return None
 
     def _compute_bounds(self, axis: int, view: Any) -> None:
         return None
 
 
-class MarksVisual(_Quads):
+class MarksVisual(_Boxes):
     """Outlines of boxes, level-0 px, in the colour and shape of each; lines are 2 canvas px wide."""
 
-    _record = np.dtype([*_PLACE_RECORD, ("a_shape", "f4"), ("a_twice", "f4")])
+    _record = np.dtype([*_PLACE_RECORD, ("a_inner", "f4"), ("a_shape", "f4"), ("a_twice", "f4")])
+    _corners = np.concatenate([_CORNERS, _CORNERS])
+    _triangles = _BAND
 
     def __init__(self) -> None:
         super().__init__(_VERTEX, _FRAGMENT)
@@ -209,10 +224,11 @@ class MarksVisual(_Quads):
     ) -> None:
         """Draw boxes (n, 4), level-0 px, in colours (n, 4) and `Shape`s (n,); with a second line around if `twice`."""
         twice = np.zeros(len(boxes), bool) if twice is None else twice
-        self._give(boxes, a_color=colors, a_shape=shapes, a_twice=twice)
+        inner = np.arange(8) >= 4
+        self._give(boxes, a_inner=inner, a_color=colors[:, None], a_shape=shapes[:, None], a_twice=twice[:, None])
 
 
-class TagsVisual(_Quads):
+class TagsVisual(_Boxes):
     """A small plate with a letter at the upper left corner of boxes, where these are large enough on the canvas.
 
     Parameters
@@ -228,12 +244,20 @@ class TagsVisual(_Quads):
     def __init__(self, letters: list[str], smallest: float) -> None:
         super().__init__(_TAG_VERTEX, _TAG_FRAGMENT)
         self.shared_program["u_letters"] = float(len(letters))
+        self._smallest = smallest
+        self._largest = 0.0
         self.shared_program["u_from"] = smallest
         self.shared_program["u_atlas"] = gloo.Texture2D(_atlas(letters), interpolation="linear")
 
     def set_data(self, boxes: FloatArray, colors: FloatArray, labels: NDArray[Any]) -> None:
         """Draw the letters of the classes `labels` (n,) at boxes (n, 4), level-0 px, on plates in colours (n, 4)."""
-        self._give(boxes, a_color=colors, a_letter=labels)
+        self._largest = float((boxes[:, 2:] - boxes[:, :2]).max(initial=0.0))
+        self._give(boxes, a_color=colors[:, None], a_letter=labels[:, None])
+
+    def _prepare_draw(self, view: Any) -> bool | None:
+        if super()._prepare_draw(view) is False:
+            return False
+        return None if self._largest * self._zoom >= self._smallest else False  # none is large enough for a letter
 
 
 def _atlas(letters: list[str], side: int = 56) -> NDArray[np.uint8]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CAP", "Overlay"]
 
-CAP = 20_000
-"""So many cells are drawn one by one; more are drawn as a map of how many lie where."""
+CAP = 3_000
+"""So many cells are drawn one by one; more are drawn as a map of how many lie where. In a usual window they would be
+some 18 px apart: no one can tell their boxes any more."""
 
 _ABOVE = 1_000_000  # among what is drawn: over all layers of napari's
 _LETTER_FROM = 24.0  # canvas px of a box from which its class letter is drawn in its corner

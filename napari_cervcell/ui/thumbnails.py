@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Thumbnails"]
 
-_KEPT = 64 << 20  # bytes
+_KEPT = 32 << 20  # bytes
 
 
 class Thumbnails(QObject):
