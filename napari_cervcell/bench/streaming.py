@@ -181,7 +181,7 @@ class Streaming:
             ends = {"rss_mb": "rss_mb", "most_mb": "rss_mb at most"}
             jobs += [job("memory", peer, ends, self.seconds) for peer in names]
         if "open_ms" in self.only:
-            ends = {"open_ms": "open_ms", "first_in_process": "open_ms at first"}
+            ends = {"open_ms": "open_ms", "first_in_process": "open_ms at first", "sharp_ms": "open_ms until sharp"}
             jobs += [job("open", peer, ends, 3.0) for peer in names]
         return jobs
 
@@ -200,6 +200,7 @@ class Streaming:
             said |= {"at_most": figure(samples["rss_mb at most"])["value"], "cache_mb": TILES.capacity >> 20}
         if name == "open_ms":
             said["first_in_process"] = figure(samples["open_ms at first"])["value"]
+            said["until_sharp"] = figure(samples["open_ms until sharp"])["value"]
         return said
 
     def _ui_step(self) -> Figure | None:
