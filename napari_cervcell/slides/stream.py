@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -84,6 +86,7 @@ class Stream:
         self._overview_is_near = len(self.grids[-1].chain()) <= _NEAR + 1
         self._shown: _Shown | None = None
         self._awaited: set[Place] = set()
+        self._asked = 0.0, 0  # when the reading of what is looked at began, and of how many tiles
         self._faults = Faults()
         self._has_failed = False
         self._anew: set[Place] = set()  # to be made, from what must be tried again itself
@@ -98,6 +101,15 @@ class Stream:
     def is_sharp(self) -> bool:
         """Whether all that was asked for last has been read."""
         return not self._awaited and (self.overview.complete.is_set() or not self._overview_is_near)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until all that was asked for last has been read, judged by those since; inf before any tile came."""
+        lacking = len(self._awaited)
+        began, asked = self._asked
+        if not lacking:
+            return 0.0
+        return (time.monotonic() - began) * lacking / (asked - lacking) if asked > lacking else math.inf
 
     def begin(self, patience: float = 0.0) -> None:
         """Begin to read the overview, and wait for it up to `patience` seconds."""
@@ -201,6 +213,7 @@ class Stream:
             ahead = grid.tiles_in((left + min(0, dx), top + min(0, dy), right + max(0, dx), bottom + max(0, dy)))
         self._awaited = {self._place(number, *key) for key in lacks}
         self._awaited.difference_update([place for place in list(self._awaited) if place in self._cache])
+        self._asked = time.monotonic(), len(self._awaited)
         self._request([self._place(number, *key) for key in itertools.chain(lacks, ahead)])
 
     def _request(self, places: list[Place]) -> None:

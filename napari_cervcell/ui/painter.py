@@ -38,6 +38,7 @@ class Painter(QObject):
         self._timer.timeout.connect(self._draw)
         self._began = 0.0  # when the last drawing did
         self._next = 0.0
+        self._took = 0.0  # seconds, of the last drawing
         self._came.connect(self._draw_soon, Qt.ConnectionType.QueuedConnection)
         self._broke.connect(show_error, Qt.ConnectionType.QueuedConnection)
         stream.landed.connect(self._tell)
@@ -70,11 +71,15 @@ class Painter(QObject):
         self._broke.emit(message)
 
     def _draw_soon(self) -> None:
-        if self._drawing:
+        stream = self._stream()
+        if self._drawing or stream is None:
             return
+        now = time.monotonic()
         # what makes the picture whole is drawn at once: nothing comes after it that could wait its turn
-        due = self._began + _FRAME if self._is_last() else self._next
-        wait = max(0, round(1000 * (due - time.monotonic())))
+        due = self._began + _FRAME if stream.is_sharp else self._next
+        if 0 < (remaining := stream.remaining) < self._took:
+            due = max(due, now + 2 * remaining)  # it would come while a part of it is being drawn, and wait for that
+        wait = max(0, round(1000 * (due - now)))
         if not self._timer.isActive() or wait < self._timer.remainingTime():
             self._timer.start(wait)
 
@@ -91,7 +96,8 @@ class Painter(QObject):
 
     def _drawn(self) -> None:
         now = time.monotonic()
-        self._next = max(self._drawing + _FRAME, now + (now - self._drawing) * (1 / _SHARE - 1))
+        self._took = now - self._drawing
+        self._next = max(self._drawing + _FRAME, now + self._took * (1 / _SHARE - 1))
         self._drawing = 0.0
         if self._told:
             self._draw_soon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -207,6 +208,30 @@ def test_who_listens_is_told_of_what_is_looked_at(streamed) -> None:
     stream.landed.connect(told.set)
     _ = stream.levels[0][:600, :600]
     assert told.wait(30)
+
+
+def test_it_tells_how_long_the_rest_will_take(streamed) -> None:
+    class Rationed(SlowSlide):
+        rations = threading.Semaphore(0)
+        rationed = False
+
+        def tile(self, level: int, column: int, row: int) -> np.ndarray:
+            if level == 0 and self.rationed:
+                assert self.rations.acquire(timeout=30)
+            return super().tile(level, column, row)
+
+    slide = Rationed(sample_slide())
+    stream = streamed(slide)
+    slide.rationed = True
+    stream.view(0, (0, 0, 2048, 1024))
+    tiles = len(list(stream.grids[0].tiles_in((0, 0, 2048, 1024))))
+    assert stream.remaining == math.inf  # nothing has come yet to judge by
+    slide.rations.release(tiles // 2)
+    until(lambda: stream.remaining < math.inf)
+    assert stream.remaining > 0
+    slide.rations.release(10 * tiles)
+    until(lambda: stream.is_sharp)
+    assert stream.remaining == 0
 
 
 def test_what_is_seen_survives_a_cache_that_is_too_small(streamed) -> None:
