@@ -80,7 +80,7 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
         _agree_on_mpp(slide, case)
         model = load_model(job.model) if job.model else current_model(case)
-        _same_classes(model.taxonomy.names, case, str(job.model or model.name))
+        model.check_classes(case.taxonomy, str(job.model or model.name))
         scan = Scan(
             slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,
             threads=job.threads,
@@ -220,11 +220,3 @@ def _agree_on_mpp(slide: Slide, case: Case) -> None:
         case.mpp = slide.mpp
     if slide.mpp is None:
         raise BatchError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")
-
-
-def _same_classes(names: tuple[str, ...], case: Case, model: str) -> None:
-    if names != case.taxonomy.names:
-        raise BatchError(
-            f"The model {model} names the classes {', '.join(names)}, but the case {case.path} uses "
-            f"{', '.join(case.taxonomy.names)}. Choose a model of the same classes, or another case file."
-        )

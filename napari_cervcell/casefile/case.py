@@ -48,8 +48,6 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         Of the slide's content.
     width, height : int
         Level-0 pixels.
-    taxonomy : Taxonomy
-        As it was when the case was made.
     reviewer : str
         Who is speaking; goes with every event.
     """
@@ -60,7 +58,6 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         self.slide_name = str(store.meta("slide_name"))
         self.fingerprint = str(store.meta("fingerprint"))
         self.width, self.height = int(store.meta("width")), int(store.meta("height"))
-        self.taxonomy = Taxonomy.from_json(store.meta("taxonomy"))
 
     @classmethod
     def create(
@@ -96,6 +93,19 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         except BaseException:
             store.close()
             raise
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The classes of cells; a new one must continue the one before it, so that what is stored stays right."""
+        return self._taxonomy
+
+    @taxonomy.setter
+    def taxonomy(self, value: Taxonomy) -> None:
+        if not value.continues(self._taxonomy):
+            raise ValueError(f"{', '.join(value.names)} does not continue {', '.join(self._taxonomy.names)}")
+        self._store.set_meta("taxonomy", value.to_json())
+        self._taxonomy = value
+        self._forget()
 
     @property
     def mpp(self) -> float | None:

@@ -226,7 +226,10 @@ class ReviewRecord(Record):
 
     def __init__(self, store: Store, reviewer: str) -> None:
         super().__init__(store, reviewer)
-        self._classes = len(store.meta("taxonomy")["classes"])
+        self._forget()
+
+    def _forget(self) -> None:
+        """Fold all events anew at the next look: their classes may count as others now."""
         self._fold = Fold(np.zeros(0, _FOLDED), [], [])
 
     def record(self, verdicts: Sequence[Verdict]) -> list[int]:
@@ -247,8 +250,9 @@ class ReviewRecord(Record):
         boxes = [self._checked_box(v.box) for v in verdicts]
         for verdict in verdicts:
             least = -1 if verdict.kind == "reject" else 0
-            if not (least <= verdict.label < self._classes and -1 <= verdict.detected_label < self._classes):
-                raise ValueError(f"not a class of this case, which has {self._classes}: {verdict}")
+            classes = len(self._taxonomy)
+            if not (least <= verdict.label < classes and -1 <= verdict.detected_label < classes):
+                raise ValueError(f"not a class of this case, which has {classes}: {verdict}")
         if not verdicts:
             return []
         with self._store.transaction() as connection:
@@ -346,7 +350,10 @@ class ReviewRecord(Record):
             (self._fold.last,),
         ).fetchall()
         if new:
-            self._fold = self._fold.then([(*row[:3], row[3:7], *row[7:]) for row in new])
+            labels = self._taxonomy.merged(np.array([row[7:9] for row in new])).tolist()
+            self._fold = self._fold.then(
+                [(*row[:3], row[3:7], *pair, *row[9:]) for row, pair in zip(new, labels, strict=True)]
+            )
         return self._fold
 
     @staticmethod

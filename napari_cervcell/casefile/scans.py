@@ -122,7 +122,8 @@ class ScanRecord(Record):
             model_ids = dict(connection.execute(sql).fetchall())
         try:
             cells = Cells.from_bytes(b"".join(row[4] for row in rows))
-        except ValueError:
+            cells.labels = self._taxonomy.merged(cells.labels)
+        except (ValueError, IndexError):
             cells = Cells()
         counts = np.array([row[3] for row in rows], np.int64)
         if len(cells) != counts.sum():

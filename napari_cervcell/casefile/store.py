@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CervcellError
+from ..taxonomy import Taxonomy
 
 __all__ = ["FORMAT_VERSION", "CaseError", "Record", "Store", "now"]
 
@@ -212,6 +213,7 @@ class Record:
 
     def __init__(self, store: Store, reviewer: str) -> None:
         self._store = store
+        self._taxonomy = Taxonomy.from_json(store.meta("taxonomy"))
         self.reviewer = reviewer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from .crops import Crops, CropSampler
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
+from .newclasses import imprint
 from .objective import Objective
 from .targets import Targets
 
@@ -77,15 +77,12 @@ def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
 def current_model(case: Case | None) -> Model:
     """Return the model that the case uses now: its newest promoted or chosen one, else the shipped one.
 
-    Raises ModelError, and RoundError for a model of another taxonomy than the case's.
+    Raises ModelError, also for a model of other classes than the case's.
     """
     active = case.active_model() if case else None
     model = model_from_bytes(active[1], f"the model of {case.path}") if case and active else load_model()
-    if case and model.taxonomy.names != case.taxonomy.names:
-        raise RoundError(
-            f"The model {model.name} names the classes {', '.join(model.taxonomy.names)}, but the case {case.path} "
-            f"uses {', '.join(case.taxonomy.names)}. Choose a model of the same classes."
-        )
+    if case:
+        model.check_classes(case.taxonomy, model.name)
     return model
 
 
@@ -165,7 +162,6 @@ def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.fl
     downsample = model.mpp / slide.mpp
     side = 256
     right = np.zeros(len(annotations.ids), np.float32)
-    taxonomy_size = len(model.taxonomy)
     for i, box in enumerate(annotations.boxes):
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         whole = side * downsample
@@ -174,12 +170,13 @@ def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.fl
             dense = predict(model.network, to_input(rgb[None]))
         middle = slice(dense.cell.shape[1] // 2 - 1, dense.cell.shape[1] // 2 + 1)
         cell = torch.sigmoid(dense.cell[0, middle, middle]).flatten()
-        names = torch.softmax(dense.classes[0, :, middle, middle].reshape(taxonomy_size, -1), 0)
+        names = torch.softmax(dense.classes[0, :, middle, middle].flatten(1), 0)
         best = int(cell.argmax())
         if annotations.states[i] == State.REJECTED:
             right[i] = 1 - float(cell[best])
         else:
-            right[i] = float(cell[best] * names[int(annotations.labels[i]), best])
+            label = int(annotations.labels[i])  # a class may be newer than the model, which then never gives it
+            right[i] = float(cell[best] * names[label, best]) if label < len(names) else 0.0
     return right
 
 
@@ -209,14 +206,14 @@ def train_round(
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
     say("Reading the corrected cells from the slide")
     fields = case_fields(slide, annotations, case.checked_regions(), parent.mpp)
-    replay, watched = _replayed(parent.taxonomy)
+    replay, watched = _replayed(case.taxonomy)
 
     say("Training")
     rng, mixed_seed = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
     sampler = _Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
     labels = np.concatenate([f.labels for f in fields + replay])
-    count = np.bincount(labels, minlength=len(parent.taxonomy)) + 1.0
+    count = np.bincount(labels, minlength=len(case.taxonomy)) + 1.0
     objective = Objective(torch.tensor(50 * count / count.sum(), dtype=torch.float32), mixed_seed)
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
@@ -228,17 +225,18 @@ def train_round(
         frozen=_WHOLE_BACKBONE,
         freeze_norm=True,
     )
-    trained = copy.deepcopy(parent.network)
+    trained = parent.widened(case.taxonomy)
+    imprint(trained.network, sampler, len(parent.taxonomy))
 
     def report(step: Step, _: Network) -> None:
         if on_step is not None:
             on_step(step)
 
     try:
-        network = fit(trained, sampler, objective, settings, report)
+        network = fit(trained.network, sampler, objective, settings, report)
     except FloatingPointError as error:
         raise RoundError(f"The round on {case.path} was given up: {error}. The model in use stays.") from None
-    card = copy.deepcopy(parent.card)
+    card = trained.card
     card["parent"] = parent.id
     card["training"] = {
         "recipe": "incremental round",

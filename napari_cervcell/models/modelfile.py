@@ -6,6 +6,7 @@ and card cannot be parted; a copy for people is written beside the file as ``.js
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -40,6 +41,7 @@ SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
 
 _FORMAT = "napari-cervcell model "
 _VERSION = 2
+_UNLIKELY = 4.0  # logits below all other classes: a class is not named before it has been learnt
 _Net = TypeVar("_Net", bound=nn.Module)
 _PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
 
@@ -107,6 +109,31 @@ class Model(Stored):
     @property
     def taxonomy(self) -> Taxonomy:
         return Taxonomy.from_json(self.card["taxonomy"])
+
+    def check_classes(self, taxonomy: Taxonomy, name: str) -> None:
+        """Raise ModelError, which calls this model `name`, where its classes are not those of a case."""
+        if not taxonomy.continues(self.taxonomy):
+            raise ModelError(
+                f"The model {name} names the classes {', '.join(self.taxonomy.names)}, the case has "
+                f"{', '.join(taxonomy.names)}. Choose a model of the classes of the case."
+            )
+
+    def widened(self, taxonomy: Taxonomy) -> Model:
+        """Return a copy that can learn all classes of `taxonomy`, which continues its own.
+
+        Of the new ones it says no cell is one; of all others what this model says.
+        """
+        known, card = len(self.taxonomy), copy.deepcopy(self.card)
+        card["taxonomy"] = taxonomy.to_json()
+        card["architecture"]["n_classes"] = len(taxonomy)
+        state, network = self.network.state_dict(), build(card["architecture"])
+        for name in ("head.classes.weight", "head.classes.bias"):
+            wider = torch.zeros_like(network.state_dict()[name])
+            wider[:known] = state[name]
+            state[name] = wider
+        state["head.classes.bias"][known:] = state["head.classes.bias"][:known].min() - _UNLIKELY
+        network.load_state_dict(state)
+        return Model(network.eval(), card)
 
     @property
     def threshold(self) -> float:

@@ -28,18 +28,13 @@ def export_model(case: Case, round_id: int, path: str | Path) -> None:
 def import_model(case: Case, path: str | Path) -> int:
     """Keep a model file in the case as a round of its own, not in use until it is chosen; return the round's id.
 
-    Loads torch. Raises CaseError, ModelError for what is no model, and ReviewError where its classes are not those of
-    the case.
+    Loads torch. Raises CaseError, and ModelError for what is no model or one of other classes.
     """
     from ..models import load_model
 
     path = Path(path)
     model = load_model(path)
-    if model.taxonomy.names != case.taxonomy.names:
-        raise ReviewError(
-            f"The model {path} knows the classes {', '.join(model.taxonomy.names)}, the case has "
-            f"{', '.join(case.taxonomy.names)}. Nothing was imported."
-        )
+    model.check_classes(case.taxonomy, str(path))
     active = case.active_model()
     number = case.start_round(active[0] if active else "", {"imported": path.name})
     case.finish_round(number, "candidate", {}, model.to_bytes(), model.id, f"Imported from {path.name}.")

@@ -72,7 +72,8 @@ class Session:
         self.slide = slide
         self.case = case
         self._threshold = threshold
-        self._classes_shown = np.ones(len(case.taxonomy) + 1, bool)  # the last is for cells of no class
+        # the last is for cells of no class
+        self._classes_shown = np.array([*(not c.hidden for c in case.taxonomy.classes), True])
         self._table = CellTable(case)
         self._checked = case.checked_regions()
         self._queue = Queue(self._table, len(case.taxonomy), strategy, seed)

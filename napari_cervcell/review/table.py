@@ -289,15 +289,15 @@ class CellTable:
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
-        centres = cells.centres
+        centres, labels = cells.centres, self._case.taxonomy.merged(cells.labels)
         self.index.add(centres)
         return self.rows.append(
             len(cells),
-            stratum=stratum_of(cells.labels, cells.scores),
+            stratum=stratum_of(labels, cells.scores),
             lot=lots_of(centres),
             box=cells.boxes,
             found=True,
-            found_label=cells.labels,
+            found_label=labels,
             found_score=cells.scores,
             found_class_score=cells.class_scores,
             model=model,

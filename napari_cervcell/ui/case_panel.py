@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from .classes_dialog import ClassesDialog
 from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
 
@@ -42,9 +43,9 @@ class CasePanel(QWidget):
         self._counts.setVerticalSpacing(2)
         self._counts.setHorizontalSpacing(2)
         self._counts.setColumnStretch(0, 1)
-        self._cells: list[tuple[QLabel, QLabel]] = []
-        self.figures: list[tuple[QLabel, QLabel]] = []
-        self.chips: list[QToolButton] = []
+        self._cells: dict[int, tuple[QLabel, QLabel]] = {}
+        self.figures: dict[int, tuple[QLabel, QLabel]] = {}
+        self.chips: dict[int, QToolButton] = {}
         self.reviewer = LineEdit(label="Reviewer", tooltip="Your name; it is noted with every verdict")
         self.reviewer.native.editingFinished.connect(self._set_reviewer)
         form = Container(widgets=[self.reviewer], labels=True)
@@ -87,12 +88,21 @@ class CasePanel(QWidget):
             head = _small(QLabel(text))
             head.setToolTip(tip)
             self._counts.addWidget(head, 0, column, Qt.AlignmentFlag.AlignRight)
-        self._cells, self.figures, self.chips = [], [], []
-        for row, cell_class in enumerate(session.taxonomy, 1):
+        self.classes_button = QToolButton()
+        self.classes_button.setText("Classes …")
+        self.classes_button.setToolTip("Add, rename, merge or hide classes of cells.")
+        self.classes_button.setStyleSheet("font-size: 11px;")
+        self.classes_button.clicked.connect(self._edit_classes)
+        self._counts.addWidget(self.classes_button, 0, 0, Qt.AlignmentFlag.AlignLeft)
+        self._cells, self.figures, self.chips = {}, {}, {}
+        for i, cell_class in enumerate(session.taxonomy):
+            if cell_class.into >= 0:
+                continue
+            row = i + 1
             chip = QToolButton()
             chip.setText(cell_class.name)
             chip.setCheckable(True)
-            chip.setChecked(bool(session.classes_shown[row - 1]))
+            chip.setChecked(bool(session.classes_shown[i]))
             chip.setFixedHeight(20)
             chip.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             chip.setToolTip(f"Show or hide {cell_class.name} cells on the slide.")
@@ -101,32 +111,38 @@ class CasePanel(QWidget):
                 f"border: 2px solid {cell_class.color}; background: transparent; }} "
                 f"QToolButton:checked {{ background: {cell_class.color}; color: {text_on(cell_class.color)}; }}"
             )
-            chip.toggled.connect(lambda shown, label=row - 1: self._show_class(label, shown))
-            self.chips.append(chip)
+            chip.toggled.connect(lambda shown, label=i: self._show_class(label, shown))
+            self.chips[i] = chip
             counts, figures = (QLabel(), QLabel()), (QLabel(), QLabel())
             self._counts.addWidget(chip, row, 0)
             for column, label in enumerate([*counts, *figures], 1):
                 self._counts.addWidget(_small(label), row, column, Qt.AlignmentFlag.AlignRight)
-            self._cells.append(counts)
-            self.figures.append(figures)
+            self._cells[i] = counts
+            self.figures[i] = figures
         session.counts_changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
         """Count again."""
         if self._desk.session is not None:
-            for (detected, reviewed), count in zip(self._cells, self._desk.session.counts(), strict=True):
-                detected.setText(f"{count.detected:,}")
-                reviewed.setText(f"{count.reviewed:,}")
+            counts = self._desk.session.counts()
+            for label, (detected, reviewed) in self._cells.items():
+                detected.setText(f"{counts[label].detected:,}")
+                reviewed.setText(f"{counts[label].reviewed:,}")
 
     def _show_figures(self, all_figures: list[ClassFigures]) -> None:
-        for cell_class, (right, on_slide), figures in zip(
-            self._desk.session.taxonomy, self.figures, all_figures, strict=True
-        ):
+        for label, (right, on_slide) in self.figures.items():
+            name, figures = self._desk.session.taxonomy[label].name, all_figures[label]
             right.setText(share(figures.precision))
-            right.setToolTip(about_share(cell_class.name, figures))
+            right.setToolTip(about_share(name, figures))
             on_slide.setText(f"{'✓ ' * figures.enough(ENOUGH)}{number(figures.total)}")
-            on_slide.setToolTip(about_number(cell_class.name, figures))
+            on_slide.setToolTip(about_number(name, figures))
+
+    def _edit_classes(self) -> None:
+        dialog = ClassesDialog(self._desk.session.taxonomy, self)
+        dialog.edited.connect(self._desk.change_classes)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
 
     def _show_class(self, label: int, shown: bool) -> None:
         if self._desk.session is not None:

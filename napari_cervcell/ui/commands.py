@@ -157,7 +157,11 @@ class Commands:
         return [
             Key(("space", "enter"), "accept the current cell as it is", self.accept),
             Key(("x",), "reject it: not a cell", self.reject),
-            *(Key((c.key,), f"it is {c.name}", lambda label=i: self.set_class(label)) for i, c in enumerate(classes)),
+            *(
+                Key((classes[i].key,), f"it is {classes[i].name}", lambda label=i: self.set_class(label))
+                for i in classes.offered
+                if classes[i].key
+            ),
             Key(("n",), "next cell, most worth asking first", self.next, repeats=True),
             Key(("p",), "previous cell", self.previous, repeats=True),
             Key(("a",), "add a cell under the pointer", self.add_here),

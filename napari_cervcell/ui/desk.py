@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
+    from ..taxonomy import Taxonomy
+
 __all__ = ["Desk"]
 
 _FIGURES_MS = 200
@@ -153,6 +155,19 @@ class Desk(QObject):
         self.session.counts_changed.connect(self._figures_soon)
         self.figures_changed.emit(self.session.figures())
 
+    def change_classes(self, taxonomy: Taxonomy) -> None:
+        """Go on with other classes of cells, which continue those of the case."""
+        if self.detection.running or self.training.running:
+            self.failed.emit(
+                "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
+            )
+            return
+        with self.guard():
+            self._case.taxonomy = taxonomy
+            layer, self.next_case_path = self.layer, self._case.path
+            self.clear()
+            self.put(layer)
+
     def _figures_soon(self) -> None:
         if not self._figures_timer.isActive():
             self._figures_timer.start()
@@ -213,12 +228,7 @@ class Desk(QObject):
                 model = model_from_bytes(case.round_model(choice), f"The model of round {choice}")
             else:
                 model = load_model(choice)
-            if model.taxonomy.names != case.taxonomy.names:
-                raise CervcellError(
-                    f"The model {model.name} knows the classes {', '.join(model.taxonomy.names)}, the case "
-                    f"{case.path.name} has {', '.join(case.taxonomy.names)}. "
-                    "Choose a model with the classes of the case."
-                )
+            model.check_classes(case.taxonomy, model.name)
             return model
 
         return load

@@ -138,10 +138,11 @@ class ReviewPanel(QWidget):
             self._grid.removeWidget(button)
             button.deleteLater()
         self.classes = []
-        for i, cell_class in enumerate(taxonomy):
+        for place, i in enumerate(taxonomy.offered):
+            cell_class = taxonomy[i]
             button = Button(cell_class.name, f"The cell is {cell_class.name}.", "", cell_class.key, cell_class.color)
             button.clicked.connect(lambda _=False, label=i: self._set_class(label))
-            self._grid.addWidget(button, i // 3, i % 3)
+            self._grid.addWidget(button, place // 3, place % 3)
             self.classes.append(button)
 
     def _set_threshold(self, value: float) -> None:

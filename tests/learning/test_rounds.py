@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_cervcell.casefile import Case, State, Verdict, open_case
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
 from napari_cervcell.learning.rounds import case_fields, judge, train_round
-from napari_cervcell.models import Model, model_from_bytes
+from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.slides import Slide, sample_slide
-from napari_cervcell.taxonomy import BETHESDA, Taxonomy
+from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
 
 REGION = (1500.0, 1500.0, 2600.0, 2600.0)
 
@@ -107,9 +108,38 @@ def test_a_model_of_another_taxonomy_is_refused(sample: Slide, tmp_path: Path) -
     two = Taxonomy("Blood", BETHESDA.classes[:2])
     with (
         open_case(tmp_path / "blood.cervcell", sample, taxonomy=two) as case,
-        pytest.raises(RoundError, match="names the classes NILM, ASC-US, LSIL"),
+        pytest.raises(ModelError, match="names the classes NILM, ASC-US, LSIL"),
     ):
         current_model(case)
+
+
+def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: Slide) -> None:
+    with Case.open(reviewed) as case:
+        case.taxonomy = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
+        cells = case.detections().cells
+        given = case.record([Verdict("class", cells.boxes[i], 6) for i in np.argsort(-cells.scores)[6:14]])
+        said = case.annotations()
+        learnt = said[np.isin(said.ids, given) & ~held_back(said.ids)]
+        assert not judge(current_model(case), sample, learnt).any()  # a model that does not know it never says it
+        model = train_round(case, sample, steps=60).model
+    assert model.taxonomy.names == (*BETHESDA.names, "AGC")
+    # chosen at random, so that they have nothing in common but the name
+    assert (judge(model, sample, learnt) > 0.5).mean() >= 0.5
+    with torch.inference_mode():
+        dense = predict(model.network, to_input(np.full((1, 256, 256, 3), 230, np.uint8)))
+    assert dense.classes.shape[1] == 7
+
+
+def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(shipped_model: Model) -> None:
+    wider = shipped_model.widened(
+        BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
+    )
+    x = to_input(np.random.default_rng(0).integers(0, 255, (1, 128, 128, 3), dtype=np.uint8))
+    with torch.inference_mode():
+        narrow, wide = shipped_model.network(x), wider.network(x)
+    torch.testing.assert_close(wide.classes[:, :6], narrow.classes)
+    torch.testing.assert_close(wide.cell, narrow.cell)
+    assert (wide.classes.argmax(1) < 6).all()
 
 
 def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -> None:

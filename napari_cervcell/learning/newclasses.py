@@ -1,0 +1,55 @@
+"""Classes that the model has never seen: a first guess from a handful of examples, before any training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models import Network
+from .crops import CropSampler
+
+__all__ = ["imprint"]
+
+_BATCHES, _BATCH = 4, 8
+_OVER, _UNDER = 2.0, 4.0  # logits by which an example stands over, and other cells under, the classes known already
+
+
+@torch.no_grad()
+def imprint(network: Network, sampler: CropSampler, known: int) -> None:
+    """Set what `network` says of the classes from `known` on by the mean of their examples, in place.
+
+    After weight imprinting (Qi et al. 2018), with the mean of all other cells as what an example differs from:
+    ``w = s (m - r) / |m - r|²`` for the mean features m of the examples and r of the others, with scale and bias such
+    that m is named the new class and r is not. A class without an example stays unlikely. A network that is
+    equivariant under rotations is left as it is.
+    """
+    layer = network.head.classes
+    if known == layer.weight.shape[0] or not isinstance(layer, nn.Conv2d):
+        return
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    features, labels, best = [], [], []
+    network.eval()
+    try:
+        for _ in range(_BATCHES):
+            x, targets = sampler.batch(_BATCH)
+            dense = network(x)
+            at = targets.label >= 0
+            named = F.interpolate(seen.pop(), size=at.shape[-2:], mode="nearest")
+            features.append(named.permute(0, 2, 3, 1)[at])
+            best.append(dense.classes[:, :known].amax(1)[at])
+            labels.append(targets.label[at])
+    finally:
+        hook.remove()
+    feature, label, top = torch.cat(features), torch.cat(labels), torch.cat(best)
+    for new in range(known, layer.weight.shape[0]):
+        mine, others = label == new, label < known
+        if not mine.any() or not others.any():
+            continue
+        mean, rest = feature[mine].mean(0), feature[others].mean(0)
+        step = mean - rest
+        over, under = top[mine].mean() + _OVER, top[others].mean() - _UNDER
+        weight = (over - under) * step / step.square().sum().clamp_min(1e-6)
+        layer.weight[new, :, 0, 0] = weight
+        layer.bias[new] = over - weight @ mean  # type: ignore[index]

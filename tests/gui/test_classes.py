@@ -1,0 +1,89 @@
+"""Classes are added, renamed, merged and hidden in the window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDialogButtonBox, QWidget
+
+from napari_cervcell.ui.classes_dialog import ClassesDialog
+from napari_cervcell.ui.hands import Hands
+
+
+@pytest.fixture
+def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
+    return sit_down(slide_path)
+
+
+def dialog_of(hands: Hands) -> ClassesDialog:
+    hands.click(hands.widget.case_panel.classes_button)
+    return next(d for d in hands.widget.case_panel.findChildren(ClassesDialog) if d.isVisible())
+
+
+def press(dialog: ClassesDialog, hands: Hands, which: QDialogButtonBox.StandardButton) -> None:
+    hands.click(dialog.findChild(QDialogButtonBox).button(which))
+    hands.rest(0.2)
+
+
+def write(field: QWidget, text: str) -> None:
+    field.setFocus()
+    field.selectAll()
+    QTest.keyClicks(field, text)
+
+
+OK = QDialogButtonBox.StandardButton.Ok
+
+
+def test_a_class_is_added_and_given_by_its_key(hands: Hands) -> None:
+    place = hands.widget.desk.view.place
+    dialog = dialog_of(hands)
+    hands.click(dialog.add_button)
+    write(dialog.rows[-1].name, "AGC")
+    write(dialog.rows[-1].letter, "G")
+    press(dialog, hands, OK)
+    session, panel = hands.widget.desk.session, hands.widget.review_panel
+    assert session.taxonomy.names[-1] == "AGC"
+    assert np.allclose(hands.widget.desk.view.place, place)
+    assert [b.text() for b in panel.classes][-1] == "AGC"
+    hands.key("n")
+    row = session.current
+    hands.key("7")
+    assert session.taxonomy[int(session.cells.labels[row])].name == "AGC"
+    assert hands.widget.case_panel._cells[6][1].text() == "1"
+
+
+def test_a_mistake_is_explained_and_nothing_changes_until_it_is_mended(hands: Hands) -> None:
+    dialog = dialog_of(hands)
+    write(dialog.rows[1].name, "HSIL")
+    press(dialog, hands, OK)
+    assert "Two classes" in dialog.problem.text()
+    assert dialog.isVisible()
+    press(dialog, hands, QDialogButtonBox.StandardButton.Cancel)
+    assert hands.widget.desk.session.taxonomy.names[1] == "ASC-US"
+
+
+def test_a_merged_class_is_offered_no_more_and_its_cells_count_as_the_others(hands: Hands) -> None:
+    before = [count.detected for count in hands.widget.desk.session.counts()]
+    dialog = dialog_of(hands)
+    state = dialog.rows[1].state
+    state.setCurrentIndex(state.findText("merged into LSIL"))
+    press(dialog, hands, OK)
+    session = hands.widget.desk.session
+    assert "ASC-US" not in [b.text() for b in hands.widget.review_panel.classes]
+    assert 1 not in hands.widget.case_panel.chips
+    assert [count.detected for count in session.counts()] == [before[0], 0, before[1] + before[2], *before[3:]]
+
+
+def test_a_hidden_class_is_not_offered_until_somebody_asks_for_its_cells(hands: Hands) -> None:
+    dialog = dialog_of(hands)
+    dialog.rows[0].state.setCurrentText("hidden")
+    press(dialog, hands, OK)
+    session = hands.widget.desk.session
+    assert "NILM" not in [b.text() for b in hands.widget.review_panel.classes]
+    everything = (0.0, 0.0, 10_000.0, 10_000.0)
+    assert 0 not in session.cells.labels[session.visible(*everything)]
+    hands.click(hands.widget.case_panel.chips[0])
+    assert 0 in session.cells.labels[session.visible(*everything)]
