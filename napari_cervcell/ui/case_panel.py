@@ -91,7 +91,9 @@ class CasePanel(QWidget):
         self.classes_button = QToolButton()
         self.classes_button.setText("Classes …")
         self.classes_button.setToolTip("Add, rename, merge or hide classes of cells.")
-        self.classes_button.setStyleSheet("font-size: 11px;")
+        self.classes_button.setStyleSheet(
+            "font-size: 11px; border: 1px solid palette(mid); border-radius: 3px; padding: 1px 4px;"
+        )
         self.classes_button.clicked.connect(self._edit_classes)
         self._counts.addWidget(self.classes_button, 0, 0, Qt.AlignmentFlag.AlignLeft)
         self._cells, self.figures, self.chips = {}, {}, {}
