@@ -1,0 +1,118 @@
+"""What the frozen part of a network sees, kept: on it a round that teaches only the head takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models import Network
+from ..models.heads import Dense
+
+__all__ = ["FeatureMemory", "HeadAlone", "Remembering"]
+
+
+class FeatureMemory:
+    """Features of pixels that a backbone and its neck have looked at before, by what pixels and whose they are.
+
+    Two networks that differ in their heads alone share them: a quick round leaves all of them good for the next.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes; beyond them the features that were wanted longest ago go first.
+
+    Attributes
+    ----------
+    figures : dict
+        How models did on the earlier fields, by their id: the model in use is measured once, not in every round.
+    """
+
+    def __init__(self, limit: int = 768 << 20) -> None:
+        self.limit = limit
+        self.size = 0
+        self.figures: dict[str, dict[str, Any]] = {}
+        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: bytes) -> Tensor | None:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def put(self, key: bytes, features: Tensor) -> None:
+        self._kept[key] = features
+        self.size += features.nbytes
+        while self.size > self.limit:
+            _, oldest = self._kept.popitem(last=False)
+            self.size -= oldest.nbytes
+
+
+class Remembering(Network):
+    """`network`, sharing its weights, that looks at the same pixels once and remembers their features in `memory`.
+
+    For a network whose backbone and neck stay as they are. Features are kept in half precision.
+    """
+
+    def __init__(self, network: Network, memory: FeatureMemory) -> None:
+        super().__init__(network.backbone, network.neck, network.head)
+        self.rotations = network.rotations
+        self.memory = memory
+        digest = hashlib.sha256()
+        for part in (network.backbone, network.neck):
+            for key, value in part.state_dict().items():
+                digest.update(key.encode())
+                digest.update(value.numpy().tobytes())
+        self._digest = digest.digest()
+        self.eval()
+
+    def forward(self, x: Tensor) -> Dense:
+        dense: Dense = HeadAlone(self)(self.features(x))
+        return dense
+
+    @torch.no_grad()
+    def features(self, x: Tensor, rim: int = 0) -> Tensor:
+        """Return the features float16 (n, c, h, w) of `x` without those of `rim` px on every side.
+
+        They are the neck's, and with them the backbone's finest, folded to the same grid.
+        """
+        rows: list[Tensor] = []
+        for image in x:
+            key = hashlib.sha256(self._digest + rim.to_bytes(2, "little") + image.contiguous().numpy().tobytes())
+            features = self.memory.get(key.digest())
+            if features is None:
+                features = self._look(image[None], rim)
+                self.memory.put(key.digest(), features)
+            rows.append(features)
+        return torch.stack(rows)
+
+    def _look(self, x: Tensor, rim: int) -> Tensor:
+        fine, *coarse = self.backbone(x)
+        merged = self.neck(coarse)
+        factor = fine.shape[-1] // merged.shape[-1]
+        whole = torch.cat([merged, F.pixel_unshuffle(fine, factor)], 1)[0].half()
+        cut = rim * whole.shape[-1] // x.shape[-1]
+        return whole[:, cut : whole.shape[1] - cut, cut : whole.shape[2] - cut].contiguous()
+
+
+class HeadAlone(nn.Module):
+    """The head of a network, sharing its weights, on features from :meth:`Remembering.features`."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.head = network.head
+        self._width, self._fine = network.neck.width, network.backbone.channels[0]
+
+    def forward(self, features: Tensor) -> Dense:
+        factor = math.isqrt((features.shape[1] - self._width) // self._fine)
+        merged, fine = features[:, : self._width].float(), features[:, self._width :].float()
+        dense: Dense = self.head(merged, F.pixel_shuffle(fine, factor))
+        return dense
