@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..models import Network
 from ..models.heads import Dense
+from ..models.modelfile import digest_of
 
 __all__ = ["FeatureMemory", "HeadAlone", "Remembering"]
 
@@ -66,12 +67,7 @@ class Remembering(Network):
         super().__init__(network.backbone, network.neck, network.head)
         self.rotations = network.rotations
         self.memory = memory
-        digest = hashlib.sha256()
-        for part in (network.backbone, network.neck):
-            for key, value in part.state_dict().items():
-                digest.update(key.encode())
-                digest.update(value.numpy().tobytes())
-        self._digest = digest.digest()
+        self._digest = digest_of(nn.ModuleList([network.backbone, network.neck])).encode()
         self.eval()
 
     def forward(self, x: Tensor) -> Dense:
@@ -89,14 +85,13 @@ class Remembering(Network):
             key = hashlib.sha256(self._digest + rim.to_bytes(2, "little") + image.contiguous().numpy().tobytes())
             features = self.memory.get(key.digest())
             if features is None:
-                features = self._look(image[None], rim)
+                features = self._folded(image[None], rim)
                 self.memory.put(key.digest(), features)
             rows.append(features)
         return torch.stack(rows)
 
-    def _look(self, x: Tensor, rim: int) -> Tensor:
-        fine, *coarse = self.backbone(x)
-        merged = self.neck(coarse)
+    def _folded(self, x: Tensor, rim: int) -> Tensor:
+        merged, fine = self.look(x)
         factor = fine.shape[-1] // merged.shape[-1]
         whole = torch.cat([merged, F.pixel_unshuffle(fine, factor)], 1)[0].half()
         cut = rim * whole.shape[-1] // x.shape[-1]
