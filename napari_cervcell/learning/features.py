@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +30,9 @@ class FeatureMemory:
     Parameters
     ----------
     limit : int
-        Bytes; beyond them the features that were wanted longest ago go first.
+        Bytes, here and in the folder each; beyond them the features that were wanted longest ago go first.
+    folder : Path, optional
+        Where they are kept for later sittings too; that it cannot be read or written costs time, no more.
 
     Attributes
     ----------
@@ -34,22 +40,55 @@ class FeatureMemory:
         How models did on the earlier fields, by their id: the model in use is measured once, not in every round.
     """
 
-    def __init__(self, limit: int = 768 << 20) -> None:
+    def __init__(self, limit: int = 512 << 20, folder: Path | None = None) -> None:
         self.limit = limit
         self.size = 0
+        self.folder = folder
         self.figures: dict[str, dict[str, Any]] = {}
-        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: bytes) -> Tensor | None:
-        if key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
+    def get(self, key: str) -> Tensor | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if self.folder is not None:
+            with suppress(OSError, ValueError):
+                path = self.folder / f"{key}.npy"
+                features = torch.from_numpy(np.load(path))
+                os.utime(path)
+                self._keep(key, features)
+                return features
+        return None
 
-    def put(self, key: bytes, features: Tensor) -> None:
+    def put(self, key: str, features: Tensor) -> None:
+        self._keep(key, features)
+        if self.folder is not None:
+            with suppress(OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                part = self.folder / f"{key}.{os.getpid()}.part"
+                try:
+                    with part.open("wb") as file:
+                        np.save(file, features.numpy())
+                    part.replace(self.folder / f"{key}.npy")
+                finally:
+                    part.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Take from the folder what is too much."""
+        if self.folder is None:
+            return
+        with suppress(OSError):
+            files = [(entry.stat(), entry.path) for entry in os.scandir(self.folder)]
+            room = self.limit
+            for status, path in sorted(files, key=lambda file: -file[0].st_mtime):
+                room -= status.st_size
+                if room < 0:
+                    os.unlink(path)
+
+    def _keep(self, key: str, features: Tensor) -> None:
         self._kept[key] = features
         self.size += features.nbytes
         while self.size > self.limit:
@@ -67,7 +106,7 @@ class Remembering(Network):
         super().__init__(network.backbone, network.neck, network.head)
         self.rotations = network.rotations
         self.memory = memory
-        self._digest = digest_of(nn.ModuleList([network.backbone, network.neck])).encode()
+        self._digest = digest_of(nn.ModuleList([network.backbone, network.neck]))
         self.eval()
 
     def forward(self, x: Tensor) -> Dense:
@@ -82,11 +121,12 @@ class Remembering(Network):
         """
         rows: list[Tensor] = []
         for image in x:
-            key = hashlib.sha256(self._digest + rim.to_bytes(2, "little") + image.contiguous().numpy().tobytes())
-            features = self.memory.get(key.digest())
+            key = hashlib.sha256(f"{self._digest} {rim} {tuple(image.shape)}".encode())
+            key.update(image.contiguous().numpy().tobytes())
+            features = self.memory.get(key.hexdigest())
             if features is None:
                 features = self._folded(image[None], rim)
-                self.memory.put(key.digest(), features)
+                self.memory.put(key.hexdigest(), features)
             rows.append(features)
         return torch.stack(rows)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import platformdirs
 import torch
 
 from ..casefile import Case, RoundState
@@ -74,15 +75,21 @@ def main() -> None:
             trainer.round(order["quick"], order["seconds"], order["seed"])
         else:
             trainer.prepare(orders)
+        if orders.empty():
+            trainer.tidy()
 
 
 class _Trainer:
-    """Carries out the orders; between them only the features are kept, so that files can come, go and change."""
+    """Carries out the orders; between them only the features are kept, so that files may come, go and change."""
 
     def __init__(self, case: Path, slide: Path, reviewer: str | None) -> None:
         self._case, self._slide, self._reviewer = case, slide, reviewer
-        self._memory = FeatureMemory()
+        folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "features"
+        self._memory = FeatureMemory(folder=folder)
         self._threads = torch.get_num_threads()
+
+    def tidy(self) -> None:
+        self._memory.tidy()
 
     def _opened(self, stack: ExitStack) -> tuple[Case, Slide]:
         case = stack.enter_context(Case.open(self._case, self._reviewer))
