@@ -98,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("case", type=Path)
     train.add_argument("--out", type=Path, required=True, help="where the new model goes")
     train.add_argument("--slide", type=Path, help="the slide, where it has moved")
-    train.add_argument("--seconds", type=float, default=60.0, help="time to train (default: %(default)s)")
+    train.add_argument("--quick", action="store_true", help="teach the head alone: seconds instead of minutes")
+    train.add_argument("--seconds", type=float, help="time to train (default: 60, or 6 for a quick round)")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on labelled fields.")
     evaluate.add_argument("--model", type=Path, help="model file (default: the shipped one)")
@@ -276,8 +277,8 @@ def _train(options: argparse.Namespace) -> Answer:
 
     start = time.monotonic()
     with Case.open(options.case) as case:
-        process = TrainingProcess(options.case, _slide_of(case, options.slide), seconds=options.seconds)
-        process.start()
+        process = TrainingProcess(options.case, _slide_of(case, options.slide))
+        process.start(quick=options.quick, seconds=options.seconds)
         end: Answer = {}
         try:
             for message in process.messages():
@@ -288,7 +289,7 @@ def _train(options: argparse.Namespace) -> Answer:
                 elif message["kind"] in ("done", "failed"):
                     end = message
         finally:
-            process.cancel()
+            process.close()
         _progress("")
         if end.get("kind") != "done":
             raise CommandError(str(end.get("message", "The round ended without a result.")))

@@ -159,6 +159,9 @@ def main() -> None:
                 f"step {step.step + 1}/{args.steps}  loss {means}  {step.seconds:.0f} s, {left / 60:.0f} min left",
                 flush=True,
             )
+        if step.balance is not None:
+            balance = dict(zip(BETHESDA.names, (round(r, 3) for r in step.balance), strict=True))
+            print("gradient balance", json.dumps(balance), flush=True)
         if (step.step + 1) % 400 == 0:
             save_model(Model(averaged, card), args.out.with_suffix(".part.safetensors"))
             if not args.final:

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from ..errors import CervcellError
 from ..models import Model, Network, predict, to_input
 from ..models.heads import Dense
+from ..models.modelfile import digest_of
+from ..models.network import both_looks, looks
 
 try:
     import openvino
@@ -164,41 +166,80 @@ class OpenVINOEngine:
         return _each(lambda *tensors: torch.cat(tensors), *parts)
 
 
-class _Whole(nn.Module):
-    """All that is the same for every tile, from bytes to predictions: what OpenVINO converts."""
+class _Eyes(nn.Module):
+    """The part of a network that most rounds leave as it is, from bytes to features; with `_Head`, all of it."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        return tuple(t for t in predict(self.network, to_input(rgb)) if t is not None)
+        return tuple(t for x in looks(self.network, to_input(rgb)) for t in self.network.look(x))
+
+
+class _Head(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.head = network.head
+
+    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
+        said = [self.head(*features[i : i + 2]) for i in range(0, len(features), 2)]
+        return tuple(t for t in both_looks(*said) if t is not None)
 
 
 def _converted(model: Model, core: Any) -> Any:
-    """Return `model` as an OpenVINO model for images of any size, from disk if it was converted before."""
+    """Return `model` as an OpenVINO model for images of any size, from disk as far as it was converted before.
+
+    Its head is converted by itself: after a quick round nothing else is new, and the rest takes many times as long.
+    """
+    network = model.network
+    example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+
+    def whole() -> Any:
+        features = _Eyes(network).eval()(example)
+        head = _convert(_Head(network), features)
+        frozen = nn.ModuleList([network.backbone, network.neck])
+        eyes = _kept(
+            f"{digest_of(frozen, str(network.rotations))[:12]}-eyes", core, lambda: _convert(_Eyes(network), example)
+        )
+        for parameter, result in zip(head.get_parameters(), eyes.get_results(), strict=True):
+            for reader in parameter.output(0).get_target_inputs():
+                reader.replace_source_output(result.input_value(0))
+        return openvino.Model(head.get_results(), eyes.get_parameters())
+
+    with torch.no_grad():
+        return _kept(model.id, core, whole)
+
+
+def _convert(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracing
+        traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, example_input=example)
+
+
+def _kept(name: str, core: Any, make: Callable[[], Any]) -> Any:
+    """Return the OpenVINO model `name` from disk, or what `make` makes, kept there for the next time."""
     version = openvino.get_version().replace("/", "_")
     folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "openvino"
-    place = folder / f"{model.id}-{version}"
-    with suppress(RuntimeError):
+    place = folder / f"{name}-{version}"
+    with suppress(RuntimeError, OSError):
         if (place / "model.xml").exists():
+            os.utime(place)  # what is used stays
             return core.read_model(place / "model.xml")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the tracing within
-        example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-        converted = openvino.convert_model(_Whole(model.network).eval(), example_input=example)
+    made = make()
     # a cache that cannot be written costs seconds at the next start, no more
     with suppress(OSError, RuntimeError):
         folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder))
+        part = Path(tempfile.mkdtemp(dir=folder))
         try:
-            openvino.save_model(converted, made / "model.xml", compress_to_fp16=False)
-            made.rename(place)
+            openvino.save_model(made, part / "model.xml", compress_to_fp16=False)
+            part.rename(place)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
         for old in sorted(folder.iterdir(), key=os.path.getmtime)[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
-    return converted
+    return made
 
 
 def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:

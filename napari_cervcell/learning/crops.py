@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,19 +85,22 @@ class CropSampler:
         hard = min(n, math.ceil(n * REJECTED_SHARE)) if len(self._rejected_box) else 0
         drawn = [self._at_rejected() for _ in range(hard)] + [self._draw() for _ in range(n - hard)]
         images, targets = zip(*drawn, strict=True)
-        return to_input(np.stack(images)), collate(list(targets))
+        return self._stack(images), collate(list(targets))
 
-    def _at_rejected(self) -> tuple[NDArray[np.uint8], Targets]:
+    def _stack(self, images: Sequence[Any]) -> Tensor:
+        return to_input(np.stack(images))
+
+    def _at_rejected(self) -> tuple[Any, Targets]:
         i = int(self.rng.integers(len(self._rejected_box)))
         return self._cut(self.fields[self._rejected_field[i]], self._rejected_box[i])
 
-    def _draw(self) -> tuple[NDArray[np.uint8], Targets]:
+    def _draw(self) -> tuple[Any, Targets]:
         if len(self._cell_box) and self.rng.random() < CELL_SHARE:
             i = int(self.rng.choice(len(self._cell_box), p=self._cell_weight))
             return self._cut(self.fields[self._cell_field[i]], self._cell_box[i])
         return self._cut(self.fields[int(self.rng.integers(len(self.fields)))], None)
 
-    def _cut(self, field: Field, around: _Box | None) -> tuple[NDArray[np.uint8], Targets]:
+    def _cut(self, field: Field, around: _Box | None) -> tuple[Any, Targets]:
         rng, size = self.rng, self.crops.size
         scale = self.crops.mpp / field.mpp * float(np.exp(rng.uniform(-0.22, 0.22)))  # field px per network px
         side = size * scale

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from .targets import Targets
 
 __all__ = ["FitSettings", "Step", "fit", "follow"]
 
-
+_Net = TypeVar("_Net", bound=nn.Module)
 _FLOOR = 0.02  # share of the peak rates that is left at the end
 
 
@@ -45,6 +46,9 @@ class FitSettings:
         has taught them, and cost the most time to train.
     freeze_norm : bool
         Whether batch normalisation keeps its statistics everywhere, for short rounds on few fields.
+    epoch : int
+        Steps after which the balance of gradients is told and begun anew: crops are drawn, so that there is no other
+        end to an epoch.
     """
 
     steps: int
@@ -57,26 +61,30 @@ class FitSettings:
     average: float = 0.998
     frozen: int = 3
     freeze_norm: bool = False
+    epoch: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is reported after every step."""
+    """What is reported after every step; at the end of an epoch with the balance of gradients of each class."""
 
     step: int
     done: float
     losses: Losses
     seconds: float
+    balance: tuple[float, ...] | None = None
 
 
 def fit(
-    network: Network,
+    network: _Net,
     sampler: CropSampler,
     objective: Objective,
     settings: FitSettings,
-    on_step: Callable[[Step, Network], None] | None = None,
-) -> Network:
+    on_step: Callable[[Step, _Net], None] | None = None,
+) -> _Net:
     """Train `network` in place and return the average of its weights as a new network in evaluation mode.
+
+    It is a `Network`, or what answers as one to what `sampler` draws; of the latter nothing can be `frozen`.
 
     `on_step` may raise to stop. Raises FloatingPointError where the loss is no longer a number; then nothing that is
     returned elsewhere has been touched. It trains on the device that `network` is on; `objective` holds its numbers and
@@ -111,21 +119,26 @@ def fit(
         optimiser.step()
         # a young average should follow at once
         follow(averaged, network, min(settings.average, (step + 1) / (step + 10)))
+        balance = None
+        if (step + 1) % settings.epoch == 0:
+            balance = tuple(objective.balance.ratios())
+            objective.balance.reset()
         if on_step is not None:
-            on_step(Step(step, done, losses, time.monotonic() - start), averaged)
+            on_step(Step(step, done, losses, time.monotonic() - start, balance), averaged)
     return averaged
 
 
-def _freeze(network: Network, settings: FitSettings) -> None:
-    for part in [network.backbone.stem, *network.backbone.stages][: settings.frozen]:
-        part.eval().requires_grad_(False)
+def _freeze(network: nn.Module, settings: FitSettings) -> None:
+    if isinstance(network, Network):
+        for part in [network.backbone.stem, *network.backbone.stages][: settings.frozen]:
+            part.eval().requires_grad_(False)
     if settings.freeze_norm:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
 
-def _optimiser(network: Network, settings: FitSettings) -> torch.optim.Optimizer:
+def _optimiser(network: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:

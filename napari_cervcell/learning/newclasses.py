@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..models import Network
 from .crops import CropSampler
+from .features import HeadAlone
 
 __all__ = ["imprint"]
 
@@ -16,13 +17,13 @@ _OVER, _UNDER = 2.0, 4.0  # logits by which an example stands over, and other ce
 
 
 @torch.no_grad()
-def imprint(network: Network, sampler: CropSampler, known: int) -> None:
+def imprint(network: Network | HeadAlone, sampler: CropSampler, known: int) -> None:
     """Set what `network` says of the classes from `known` on by the mean of their examples, in place.
 
     After weight imprinting (Qi et al. 2018), with the mean of all other cells as what an example differs from:
     ``w = s (m - r) / |m - r|²`` for the mean features m of the examples and r of the others, with scale and bias such
     that m is named the new class and r is not. A class without an example stays unlikely. A network that is
-    equivariant under rotations is left as it is.
+    equivariant under rotations is left as it is. The batches of `sampler` are its input.
     """
     layer = network.head.classes
     if known == layer.weight.shape[0] or not isinstance(layer, nn.Conv2d):

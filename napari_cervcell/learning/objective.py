@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from ..models.heads import Dense
 from .alignment import proxy_loss
-from .losses import Schedule, exclusive_cross_entropy, grad_libra
+from .losses import GradientBalance, Schedule, exclusive_cross_entropy, grad_libra
 from .prototypes import prototypes
 from .targets import Targets
 
@@ -52,6 +52,8 @@ class Objective:
         Weight of a location at which a reviewer rejected a detection.
     looks_weight : float
         Weight of the embedding's loss: small, for cells are named by their classes' logits.
+    balance : GradientBalance
+        How naming has pushed each class up and down since it was last reset.
     """
 
     counts: Tensor
@@ -61,6 +63,10 @@ class Objective:
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
     looks_weight: float = 0.1
+    balance: GradientBalance = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.balance = GradientBalance(len(self.counts))
 
     def __call__(self, dense: Dense, target: Targets, progress: float) -> Losses:
         """Return the loss of a batch; `progress` in [0, 1] is where the exclusive schedule stands."""
@@ -91,6 +97,9 @@ class Objective:
             self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
             logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
             naming = F.cross_entropy(logits, label)
+            # the gradient of a softmax is that of independent classifiers of the same probabilities
+            share = torch.softmax(logits.detach(), 1)
+            self.balance.add(torch.logit(share, 1e-6), F.one_hot(label, len(self.counts)).to(share))
             box = _as_boxes(target.sides[image, :, row, col])
             sides = _box_loss(dense.sides[image, :, row, col], box)
             if dense.first_sides is not None:

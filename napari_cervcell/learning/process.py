@@ -1,4 +1,4 @@
-"""A round in its own process, seen from the window: start, poll, cancel. Loads no torch."""
+"""Rounds in a process of their own, seen from the window: prepare, start, poll, cancel. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,55 +17,61 @@ from ..errors import CervcellError
 
 __all__ = ["TrainingProcess"]
 
+_QUICK_SECONDS, _FULL_SECONDS = 6.0, 60.0
 _LAST = ("done", "failed", "cancelled")
 
 
 class TrainingProcess:
-    """One incremental round in a process of its own; its death, however it comes, costs nothing but the round.
+    """Incremental rounds on a case, one after the other; the death of their process costs nothing but the round.
+
+    The process is there from the first :meth:`prepare` or :meth:`start` until :meth:`close`, so that what it has loaded
+    and looked at once serves all rounds.
 
     Messages from :meth:`poll` are dicts with a ``kind``: ``started`` (round), ``stage`` (text), ``progress`` (round,
     step, done, loss, seconds_left), and at the end one of ``done`` (round, state, metrics, message), ``failed``
     (message) and ``cancelled``.
     """
 
-    def __init__(
-        self,
-        case_path: str | Path,
-        slide_path: str | Path,
-        *,
-        seconds: float = 60.0,
-        seed: int = 0,
-        reviewer: str | None = None,
-    ) -> None:
-        self._command = [
-            sys.executable, "-m", f"{__package__}.worker", str(case_path), str(slide_path),
-            "--seconds", str(seconds), "--seed", str(seed),
-        ]  # fmt: skip
+    def __init__(self, case_path: str | Path, slide_path: str | Path, *, reviewer: str | None = None) -> None:
+        self._command = [sys.executable, "-m", f"{__package__}.worker", str(case_path), str(slide_path)]
         if reviewer is not None:
             self._command.append(f"--reviewer={reviewer}")
         self._case_path = Path(case_path)
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None
+        self._busy = False
         self._cancelled = False
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8",
-        )  # fmt: skip
-        threading.Thread(target=self._listen, name="cervcell-trainer", daemon=True).start()
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
-        """Process id; raises RuntimeError before :meth:`start`."""
+        """Process id; raises RuntimeError where there is no process."""
         if self._process is None:
-            raise RuntimeError("the round has not been started")
+            raise RuntimeError("the trainer has not been started")
         return self._process.pid
 
     @property
-    def running(self) -> bool:
-        """Whether messages may still come."""
+    def alive(self) -> bool:
+        """Whether there is a process, at work or waiting."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def running(self) -> bool:
+        """Whether a round is on its way: its last message has not come yet."""
+        return self._busy
+
+    def prepare(self) -> None:
+        """Look, in the background, at what a quick round would look at now. During a round this does nothing."""
+        if not self._busy:
+            self._order({"do": "prepare"})
+
+    def start(self, *, quick: bool = False, seconds: float | None = None, seed: int = 0) -> None:
+        """Begin a round that trains for about `seconds`, usual ones if None; a `quick` one teaches the head alone."""
+        if self._busy:
+            raise RuntimeError("a round is running")
+        self._busy, self._cancelled = True, False
+        seconds = seconds or (_QUICK_SECONDS if quick else _FULL_SECONDS)
+        self._order({"do": "round", "quick": quick, "seconds": seconds, "seed": seed})
 
     def poll(self) -> list[dict[str, Any]]:
         """Return the messages that have come since the last call, without waiting."""
@@ -78,9 +84,15 @@ class TrainingProcess:
 
     def cancel(self) -> None:
         """End the round now; a ``cancelled`` message follows. The model in use stays."""
-        if self._process is not None and self._process.poll() is None:
+        if self._busy and self.alive:
             self._cancelled = True
-            self._process.kill()
+            self._process.kill()  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """End the process, and with it a round that is running."""
+        self.cancel()
+        if self.alive:
+            self._process.kill()  # type: ignore[union-attr]
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """Yield messages as they come, up to and with the one that ends the round."""
@@ -90,26 +102,47 @@ class TrainingProcess:
             if message["kind"] in _LAST:
                 return
 
-    def _listen(self) -> None:
-        """Hand on what the process says until it ends, then say how, if it could not."""
-        assert self._process is not None
+    def _order(self, order: dict[str, Any]) -> None:
+        with self._lock:
+            if not self.alive:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    encoding="utf-8",
+                )  # fmt: skip
+                threading.Thread(
+                    target=self._listen, args=(self._process,), name="cervcell-trainer", daemon=True
+                ).start()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            with suppress(OSError):  # it has just died: who listens to it will say so
+                self._process.stdin.write(json.dumps(order) + "\n")
+                self._process.stdin.flush()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        """Hand on what the process says until it ends, then say how, if it left a round unfinished."""
         last_words: list[str] = []
-        ended, number = False, None
-        with self._process as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            reader = threading.Thread(target=last_words.extend, args=(process.stderr,), daemon=True)
-            reader.start()
-            for line in process.stdout:
-                try:
-                    message: dict[str, Any] = json.loads(line)
-                except ValueError:
-                    continue  # a library's own chatter
-                number = message.get("round", number)
-                ended = ended or message["kind"] in _LAST
-                self._messages.put(message)
-            reader.join()
-        if ended:
+        number = None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        reader = threading.Thread(target=last_words.extend, args=(process.stderr,), daemon=True)
+        reader.start()
+        for line in process.stdout:
+            try:
+                message: dict[str, Any] = json.loads(line)
+            except ValueError:
+                continue  # a library's own chatter
+            number = message.get("round", number)
+            if message["kind"] in _LAST:
+                number = None
+                self._busy = False
+            self._messages.put(message)
+        reader.join()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with suppress(OSError):
+                pipe.close()
+        if not self._busy:
             return
         state: RoundState
         if self._cancelled:
@@ -122,4 +155,5 @@ class TrainingProcess:
         if number is not None:
             with suppress(CervcellError), Case.open(self._case_path) as case:
                 case.finish_round(number, state, message=text)
+        self._busy = False
         self._messages.put({"kind": state, "round": number, "message": text})

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..casefile import Annotations, Case, State
 from ..cells import centres_of
 from ..errors import CervcellError
-from ..models import Model, Network, load_model, model_from_bytes, predict, to_input
+from ..models import Model, load_model, model_from_bytes, predict, to_input
 from ..slides import Slide
 from ..taxonomy import Taxonomy
 from .assignment import Assignment
@@ -40,6 +40,12 @@ _CROP = 320
 _TOLERANCE = 0.01
 _FORGOTTEN = 0.03  # AP: the shipped model knows the earlier fields by heart, and whatever it learns costs some of that
 _WHOLE_BACKBONE = 8  # parts: a handful of corrections is for the neck and the head, and half the time saved
+
+
+EPOCH = 25
+"""Steps after which a round notes the balance of gradients."""
+
+_Net = TypeVar("_Net", bound=nn.Module)
 
 
 class RoundError(CervcellError):
@@ -92,21 +98,53 @@ def case_fields(slide: Slide, annotations: Annotations, checked: NDArray[np.floa
     Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
     mpp.
     """
+    side = _WINDOW * _downsample(slide, mpp)
+    windows = {*annotated_windows(annotations, side), *checked_windows(checked, side)}
+    return list(read_windows(slide, annotations, checked, mpp, sorted(windows), _WINDOW, _WINDOW / 16))
+
+
+Window = tuple[int, int]
+"""Column and row of a window in a slide's fixed grid."""
+
+
+def _downsample(slide: Slide, mpp: float) -> float:
     if slide.mpp is None:
         raise RoundError(f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it.")
-    downsample = mpp / slide.mpp
-    side = _WINDOW * downsample
-    centres = centres_of(annotations.boxes)
-    windows = {(int(x // side), int(y // side)) for x, y in centres}
+    return mpp / slide.mpp
+
+
+def annotated_windows(annotations: Annotations, side: float) -> list[Window]:
+    """Return the windows of `side` level-0 px with annotations in them, that of the newest first."""
+    centres = centres_of(annotations.boxes)[np.argsort(-annotations.ids)]
+    return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres))
+
+
+def checked_windows(checked: NDArray[np.float32], side: float) -> list[Window]:
+    """Return the windows of `side` level-0 px that checked regions touch."""
+    windows: dict[Window, None] = {}
     for x1, y1, x2, y2 in checked:
         columns, rows = range(int(x1 // side), int(x2 // side) + 1), range(int(y1 // side), int(y2 // side) + 1)
-        windows |= {(c, r) for c in columns for r in rows}
+        windows |= {(c, r): None for c in columns for r in rows}
+    return list(windows)
+
+
+def read_windows(
+    slide: Slide,
+    annotations: Annotations,
+    checked: NDArray[np.float32],
+    mpp: float,
+    windows: Iterable[Window],
+    side: int,
+    rim: float,
+) -> Iterator[Field]:
+    """Read windows of `side` px at `mpp`, and `rim` px around each, with what is known of them; see `case_fields`."""
+    downsample = _downsample(slide, mpp)
+    centres = centres_of(annotations.boxes)
     back = held_back(annotations.ids)
     rejected = annotations.states == State.REJECTED
-    rim = side / 16
-    fields = []
-    for column, row in sorted(windows):
-        x1, y1, whole = column * side - rim, row * side - rim, side + 2 * rim
+    whole = (side + 2 * rim) * downsample
+    for column, row in windows:
+        x1, y1 = (column * side - rim) * downsample, (row * side - rim) * downsample
         rgb = slide.read_scaled(x1, y1, whole, whole, downsample)
 
         def mapped(boxes: NDArray[np.float32], x1: float = x1, y1: float = y1) -> NDArray[np.float32]:
@@ -115,19 +153,16 @@ def case_fields(slide: Slide, annotations: Annotations, checked: NDArray[np.floa
 
         inside = ((centres > (x1, y1)) & (centres < (x1 + whole, y1 + whole))).all(1)
         cells = inside & ~back & ~rejected
-        fields.append(
-            Field(
-                f"{column}-{row}",
-                rgb,
-                mpp,
-                mapped(annotations.boxes[cells]),
-                annotations.labels[cells],
-                mapped(annotations.boxes[inside & ~back & rejected]),
-                mapped(checked),
-                mapped(annotations.boxes[inside & back]),
-            )
+        yield Field(
+            f"{column}-{row}",
+            rgb,
+            mpp,
+            mapped(annotations.boxes[cells]),
+            annotations.labels[cells],
+            mapped(annotations.boxes[inside & ~back & rejected]),
+            mapped(checked),
+            mapped(annotations.boxes[inside & back]),
         )
-    return fields
 
 
 @cache
@@ -135,13 +170,13 @@ def _replay(taxonomy: Taxonomy) -> list[Field]:
     return read_fields(REPLAY, taxonomy)
 
 
-def _replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
+def replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
     """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten."""
     fields = _replay(taxonomy)
     return [f for i, f in enumerate(fields) if i % 5], fields[::5]
 
 
-class _Mixed(CropSampler):
+class Mixed(CropSampler):
     """Half of every batch from the case, half replayed."""
 
     def __init__(self, case: CropSampler, replay: CropSampler) -> None:
@@ -199,22 +234,15 @@ def train_round(
     from where the parent's card left it. Nothing is written: that is for the caller. Raises CervcellError.
     """
     say = on_stage or (lambda text: None)
-    parent = current_model(case)
-    annotations = case.annotations()
-    back = held_back(annotations.ids)
-    if not (~back).any() and not len(case.checked_regions()):
-        raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
+    parent, annotations = begin(case)
     say("Reading the corrected cells from the slide")
     fields = case_fields(slide, annotations, case.checked_regions(), parent.mpp)
-    replay, watched = _replayed(case.taxonomy)
+    replay, watched = replayed(case.taxonomy)
 
     say("Training")
-    rng, mixed_seed = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
-    sampler = _Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
-    labels = np.concatenate([f.labels for f in fields + replay])
-    count = np.bincount(labels, minlength=len(case.taxonomy)) + 1.0
-    objective = Objective(torch.tensor(50 * count / count.sum(), dtype=torch.float32), mixed_seed)
+    sampler = Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 20)),
@@ -224,36 +252,92 @@ def train_round(
         average=0.95,
         frozen=_WHOLE_BACKBONE,
         freeze_norm=True,
+        epoch=EPOCH,
     )
-    trained = parent.widened(case.taxonomy)
-    imprint(trained.network, sampler, len(parent.taxonomy))
+    student = parent.widened(case.taxonomy)
+    imprint(student.network, sampler, len(parent.taxonomy))
+    objective = objective_of(fields + replay, student, seed)
+    network, balance = taught(student.network, sampler, objective, settings, case, on_step)
+    model = Model(network, card_of(student, parent, "incremental round", settings, annotations, seed))
 
-    def report(step: Step, _: Network) -> None:
+    say("Comparing with the model in use")
+    outcome = compared(model, parent, slide, annotations, watched)
+    outcome.metrics["gradient_balance"] = balance
+    return outcome
+
+
+def begin(case: Case) -> tuple[Model, Annotations]:
+    """Return the model that a round starts from, and what it is to learn. Raises CervcellError where it cannot."""
+    parent = current_model(case)
+    annotations = case.annotations()
+    if held_back(annotations.ids).all() and not len(case.checked_regions()):
+        raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
+    return parent, annotations
+
+
+def objective_of(fields: Sequence[Field], student: Model, seed: int) -> Objective:
+    """Return the objective of a round on `fields`."""
+    labels = np.concatenate([f.labels for f in fields])
+    count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0
+    counts = torch.tensor(50 * count / count.sum(), dtype=torch.float32)
+    return Objective(counts, torch.Generator().manual_seed(seed))
+
+
+def taught(
+    network: _Net,
+    sampler: CropSampler,
+    objective: Objective,
+    settings: FitSettings,
+    case: Case,
+    on_step: Callable[[Step], None] | None,
+) -> tuple[_Net, list[list[float]]]:
+    """Train `network`; return what came of it, and after every epoch the balance of gradients of each class.
+
+    Raises RoundError where the loss is no longer a number.
+    """
+    balance: list[list[float]] = []
+
+    def report(step: Step, _: _Net) -> None:
+        if step.balance is not None:
+            balance.append([round(r, 3) for r in step.balance])
         if on_step is not None:
             on_step(step)
 
     try:
-        network = fit(trained.network, sampler, objective, settings, report)
+        return fit(network, sampler, objective, settings, report), balance
     except FloatingPointError as error:
         raise RoundError(f"The round on {case.path} was given up: {error}. The model in use stays.") from None
-    card = trained.card
+
+
+def card_of(
+    student: Model, parent: Model, recipe: str, settings: FitSettings, annotations: Annotations, seed: int
+) -> dict[str, Any]:
+    """Return the card of the model that a round has made of `student`, which says what `parent` says."""
+    card = student.card
+    learnt = ~held_back(annotations.ids)
     card["parent"] = parent.id
     card["training"] = {
-        "recipe": "incremental round",
+        "recipe": recipe,
         "progress": settings.progress[1],
-        "corrections": int((~back).sum()),
-        "rejections": int((~back & (annotations.states == State.REJECTED)).sum()),
+        "corrections": int(learnt.sum()),
+        "rejections": int((learnt & (annotations.states == State.REJECTED)).sum()),
         "seed": seed,
     }
     card.pop("metrics", None)
-    model = Model(network, card)
-
-    say("Comparing with the model in use")
-    return _compared(model, parent, slide, annotations[back], watched)
+    return card
 
 
-def _compared(model: Model, parent: Model, slide: Slide, kept: Annotations, watched: list[Field]) -> Outcome:
-    figures = {name: evaluate(m, watched) for name, m in (("before", parent), ("after", model))}
+def compared(
+    model: Model,
+    parent: Model,
+    slide: Slide,
+    annotations: Annotations,
+    watched: list[Field],
+    measure: Callable[[Model, list[Field]], dict[str, Any]] = evaluate,
+) -> Outcome:
+    """Judge `model` against `parent` on the corrections held back and, by `measure`, on earlier fields."""
+    kept = annotations[held_back(annotations.ids)]
+    figures = {name: measure(m, watched) for name, m in (("before", parent), ("after", model))}
     earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
     lost = earlier["before"]["ap"] - earlier["after"]["ap"]
     metrics: dict[str, Any] = {"held_back": len(kept.ids), "earlier_fields": earlier}

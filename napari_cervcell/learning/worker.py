@@ -1,68 +1,134 @@
-"""The trainer's process: ``python -m napari_cervcell.learning.worker``, one JSON message a line on standard output."""
+"""The trainer's process: ``python -m napari_cervcell.learning.worker CASE SLIDE``.
+
+It takes orders on standard input, one JSON object a line, and says what becomes of them on standard output likewise:
+
+- ``{"do": "prepare"}``: look, while there is nothing else to do, at what a quick round would look at.
+- ``{"do": "round", "quick": bool, "seconds": float, "seed": int}``: do a round. See `TrainingProcess` for what is said.
+
+It ends when standard input does.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import queue
+import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import platformdirs
+import torch
+
 from ..casefile import Case, RoundState
 from ..errors import CervcellError
-from ..slides import open_slide
+from ..slides import Slide, open_slide
+from .features import FeatureMemory
 from .fitting import Step
+from .quick import prepare, quick_round
 from .rounds import current_model, train_round
 
 __all__ = ["main"]
+
+Order = dict[str, Any]
 
 
 def _say(kind: str, **values: Any) -> None:
     print(json.dumps({"kind": kind, **values}), flush=True)
 
 
-def _end_with_parent() -> None:
-    """End this process when the parent closes our standard input, i.e. also when it is killed."""
+def _orders() -> queue.Queue[Order]:
+    """Return the queue into which orders come; this process ends with its parent, also when that is killed."""
+    orders: queue.Queue[Order] = queue.Queue()
 
-    def wait() -> None:
-        while os.read(0, 1024):  # not through sys.stdin, whose lock the interpreter wants when it ends
-            pass
+    def listen() -> None:
+        rest = b""
+        # not through sys.stdin, whose lock the interpreter wants when it ends
+        while some := os.read(0, 4096):
+            *lines, rest = (rest + some).split(b"\n")
+            for line in lines:
+                orders.put(json.loads(line))
         os._exit(3)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    return orders
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("case", type=Path)
     parser.add_argument("slide", type=Path)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reviewer")
     args = parser.parse_args()
-    _end_with_parent()
+    orders = _orders()
     with suppress(OSError, AttributeError):
         os.nice(10)  # the window comes first
-    try:
-        _round(args.case, args.slide, args.seconds, args.seed, args.reviewer)
-    except CervcellError as error:
-        _say("failed", message=str(error))
-    except MemoryError:
-        _say("failed", message=f"There is not enough memory to train on {args.case}. Close other programs, try again.")
-    except Exception as error:  # a mistake of ours: the reviewer is told, the traceback goes to standard error
-        _say("failed", message=f"The round on {args.case} failed: {error!r}. The model in use stays.")
-        raise
+    trainer = _Trainer(args.case, args.slide, args.reviewer)
+    while True:
+        order = orders.get()
+        if order["do"] == "round":
+            trainer.round(order["quick"], order["seconds"], order["seed"])
+        else:
+            trainer.prepare(orders)
+        if orders.empty():
+            trainer.tidy()
 
 
-def _round(case_path: Path, slide_path: Path, seconds: float, seed: int, reviewer: str | None) -> None:
-    with Case.open(case_path, reviewer) as case, open_slide(slide_path, mpp=case.mpp) as slide:
+class _Trainer:
+    """Carries out the orders; between them only the features are kept, so that files may come, go and change."""
+
+    def __init__(self, case: Path, slide: Path, reviewer: str | None) -> None:
+        self._case, self._slide, self._reviewer = case, slide, reviewer
+        folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "features"
+        self._memory = FeatureMemory(folder=folder)
+        self._threads = torch.get_num_threads()
+
+    def tidy(self) -> None:
+        self._memory.tidy()
+
+    def _opened(self, stack: ExitStack) -> tuple[Case, Slide]:
+        case = stack.enter_context(Case.open(self._case, self._reviewer))
+        return case, stack.enter_context(open_slide(self._slide, mpp=case.mpp))
+
+    def prepare(self, orders: queue.Queue[Order]) -> None:
+        """Prepare until all is done or the next order comes; what goes wrong is for the next round to tell."""
+        torch.set_num_threads(1)  # nobody waits for this
+        try:
+            with ExitStack() as stack:
+                for _ in prepare(*self._opened(stack), self._memory):
+                    if not orders.empty():
+                        return
+        except Exception as error:
+            print(f"could not prepare: {error!r}", file=sys.stderr)
+        finally:
+            torch.set_num_threads(self._threads)
+
+    def round(self, quick: bool, seconds: float, seed: int) -> None:
+        """Do a round, and say how it went whatever happens."""
+        try:
+            with ExitStack() as stack:
+                self._round(*self._opened(stack), quick, seconds, seed)
+        except CervcellError as error:
+            _say("failed", message=str(error))
+        except Exception as error:
+            if not _lacks_memory(error):  # a mistake of ours: the traceback goes to standard error
+                _say("failed", message=f"The round on {self._case} failed: {error!r}. The model in use stays.")
+                raise
+            _say(
+                "failed",
+                message=f"There was not enough memory to train on {self._case}. Nothing is lost, and the model in use "
+                "stays. Close other programs, then try again.",
+            )
+
+    def _round(self, case: Case, slide: Slide, quick: bool, seconds: float, seed: int) -> None:
         parent = current_model(case)
-        number = case.start_round(parent.id, {"seconds": seconds, "seed": seed})
+        number = case.start_round(parent.id, {"seconds": seconds, "seed": seed, "quick": quick})
         _say("started", round=number)
-
         smooth: list[float] = []
 
         def report(step: Step) -> None:
@@ -77,20 +143,25 @@ def _round(case_path: Path, slide_path: Path, seconds: float, seed: int, reviewe
                 seconds_left=max(0.0, seconds - step.seconds),
             )
 
+        teach = partial(quick_round, memory=self._memory) if quick else train_round
         try:
-            outcome = train_round(
+            outcome = teach(
                 case, slide, seconds=seconds, seed=seed, on_step=report, on_stage=lambda text: _say("stage", text=text)
             )
-        except Exception as error:
-            case.finish_round(number, "failed", message=str(error))
+            outcome.model.card["name"] = f"{parent.card['name'].split(' round ')[0]} round {number}"
+            outcome.model.card["metrics"] = outcome.metrics
+            state: RoundState = "promoted" if outcome.promoted else "candidate"
+            model = outcome.model.to_bytes()
+            case.finish_round(number, state, outcome.metrics, model, outcome.model.id, message=outcome.message)
+        except BaseException as error:
+            with suppress(CervcellError):  # say, a full disk
+                case.finish_round(number, "failed", message=str(error))
             raise
-        outcome.model.card["name"] = f"{parent.card['name'].split(' round ')[0]} round {number}"
-        outcome.model.card["metrics"] = outcome.metrics
-        state: RoundState = "promoted" if outcome.promoted else "candidate"
-        case.finish_round(
-            number, state, outcome.metrics, outcome.model.to_bytes(), outcome.model.id, message=outcome.message
-        )
         _say("done", round=number, state=state, metrics=outcome.metrics, message=outcome.message)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,15 @@ class ModelError(CervcellError):
     """A model file is missing, damaged, or not made for this work."""
 
 
+def digest_of(module: nn.Module, about: str = "") -> str:
+    """Return hex digits that change with `about` and with any weight of `module`, as far as a model file keeps it."""
+    digest = hashlib.sha256(about.encode())
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.float().half().numpy().tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(slots=True)
 class Stored:
     """A network with its card: what a model file holds.
@@ -90,11 +99,7 @@ class Stored:
     @property
     def id(self) -> str:
         """Twelve hex digits that change with any weight or with the architecture."""
-        digest = hashlib.sha256(json.dumps(self.card["architecture"], sort_keys=True).encode())
-        for key, value in sorted(self.network.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.float().half().numpy().tobytes())
-        return digest.hexdigest()[:12]
+        return digest_of(self.network, json.dumps(self.card["architecture"], sort_keys=True))[:12]
 
 
 @dataclass(slots=True)

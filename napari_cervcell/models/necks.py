@@ -19,6 +19,7 @@ class TopDownNeck(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
+        self.width = width
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
@@ -42,6 +43,7 @@ class DilatedEncoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
+        self.width = width
         self.project = nn.Sequential(
             nn.Conv2d(channels[-1], width, 1, bias=False),
             nn.BatchNorm2d(width),

@@ -92,9 +92,13 @@ class Network(nn.Module):
             make_turnable(self, rotations)
 
     def forward(self, x: Tensor) -> Dense:
-        fine, *coarse = self.backbone(x)
-        dense: Dense = self.head(self.neck(coarse), fine)
+        dense: Dense = self.head(*self.look(x))
         return dense
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head answers from: the neck's output, and the backbone's finest features."""
+        fine, *coarse = self.backbone(x)
+        return self.neck(coarse), fine
 
 
 def config_of(head: str, backbone: str, **changes: Any) -> dict[str, Any]:
@@ -139,14 +143,22 @@ def predict(network: Network, x: Tensor) -> Dense:
     Cells have no up: two looks at the same pixels find them more surely than one, at twice the cost. A network that
     says the same of both looks once.
     """
-    upright: Dense = network(x)
-    if network.rotations > 1:
+    return both_looks(*(network(look) for look in looks(network, x)))
+
+
+def looks(network: Network, x: Tensor) -> list[Tensor]:
+    """Return the pixels that :func:`predict` shows to `network`: `x`, and but for a turnable one `x` upside down."""
+    return [x] if network.rotations > 1 else [x, x.flip(-2, -1)]
+
+
+def both_looks(upright: Dense, turned: Dense | None = None) -> Dense:
+    """Return the mean of what was said upright and, if it was asked, upside down; `turned` is turned back first."""
+    if turned is None:
         return upright
-    turned = network(x.flip(-2, -1))
     cell, classes, sides = (t.flip(-2, -1) for t in turned[:3])
     sides = sides[:, [2, 3, 0, 1]]  # its left is our right
     embedding = None
-    if upright.embedding is not None:
+    if upright.embedding is not None and turned.embedding is not None:
         embedding = (upright.embedding + turned.embedding.flip(-2, -1)) / 2
     return Dense((upright.cell + cell) / 2, (upright.classes + classes) / 2, (upright.sides + sides) / 2, embedding)
 

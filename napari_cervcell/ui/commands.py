@@ -180,7 +180,7 @@ class Commands:
             Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
             Key(("d",), "pause looking for cells, and go on", self._widget.detect_panel.toggle_pause),
-            Key(("t",), "train now", self._widget.learn_panel.begin),
+            Key(("t",), "learn now: a quick round", self._widget.learn_panel.begin),
             Key(("esc",), "leave a tool", self._widget.pointer.put_down),
             Key(("?",), "this list", self._widget.show_keys),
         ]

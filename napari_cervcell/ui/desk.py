@@ -252,9 +252,10 @@ class Desk(QObject):
 
     # ------------------------------------------------------------------------------------------------ training
 
-    def train(self, seconds: float) -> None:
-        if self.session is not None and not self.training.running:
-            self.training.start(self._case.path, self.slide.path, seconds, self._case.reviewer)
+    def train(self, quick: bool = True, seconds: float | None = None) -> None:
+        """Begin a round, quick or full, of the usual length unless told otherwise."""
+        if self.session is not None:
+            self.training.start(self._case, self.slide, quick=quick, seconds=seconds)
 
     def use_round(self, round_id: int | None) -> None:
         with self.guard():

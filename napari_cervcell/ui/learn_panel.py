@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from .by_itself import ByItself
 from .parts import Button, LossCurve
 from .rounds_list import RoundsList
 from .tasks import time_left
@@ -13,31 +14,47 @@ from .tasks import time_left
 if TYPE_CHECKING:
     from .desk import Desk
 
-__all__ = ["ROUND_SECONDS", "LearnPanel"]
-
-ROUND_SECONDS = 60.0
-"""How long a round may take."""
+__all__ = ["LearnPanel"]
 
 
 class LearnPanel(QWidget):
-    """Starts and watches :class:`~napari_cervcell.ui.tasks.Training`."""
+    """Starts and watches :class:`~napari_cervcell.ui.tasks.Training`.
+
+    Attributes
+    ----------
+    seconds : float or None
+        How long rounds train; as long as is usual for their kind by default.
+    """
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
-        self.seconds = ROUND_SECONDS
+        self.seconds: float | None = None
+        self._quick = True
         self.waiting = QLabel()
         self.waiting.setWordWrap(True)
         self.waiting.setToolTip("Cells whose verdicts no model has learnt from yet")
         self._learnt_up_to = 0  # id of the newest event that the last round could see
-        self.start = Button("Train now", "Teach the model your corrections; you can go on working.", "train", "t")
+        self.start = Button(
+            "Learn now",
+            "A quick round: seconds, for the last layers of the model. You can go on working.",
+            "train",
+            "t",
+        )
         self.start.clicked.connect(self.begin)
+        self.full = Button("Full round", "Teach all of the model your corrections: a minute or two, and more of it.")
+        self.full.clicked.connect(self.begin_full)
         self.cancel = Button("Cancel", "End this round. The model in use stays.", "stop")
         self.cancel.clicked.connect(desk.training.cancel)
         self.cancel.setEnabled(False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 3)
+        buttons.addWidget(self.full, 3)
         buttons.addWidget(self.cancel, 2)
+        self.by_itself = ByItself(desk)
+        self.again = Button("Try again", "Begin the same round once more. Nothing of your work was lost.", "redo")
+        self.again.clicked.connect(lambda: self._train(self._quick))
+        self.again.hide()
         self.curve = LossCurve()
         self.status = QLabel()
         self.status.setWordWrap(True)
@@ -47,23 +64,35 @@ class LearnPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.waiting)
         layout.addLayout(buttons)
+        layout.addWidget(self.by_itself)
         layout.addWidget(self.curve)
         layout.addWidget(self.status)
+        layout.addWidget(self.again)
         layout.addWidget(self.rounds)
         desk.training.started.connect(self._begun)
         desk.training.progressed.connect(self._show)
         desk.training.finished.connect(self._end)
         desk.models_changed.connect(self.refresh)
         desk.opened.connect(self._opened)
+        desk.closing.connect(self.by_itself.stop)
 
     def begin(self) -> None:
-        self._desk.train(self.seconds)
+        """Begin a quick round."""
+        self._train(quick=True)
+
+    def begin_full(self) -> None:
+        self._train(quick=False)
+
+    def _train(self, quick: bool) -> None:
+        self._quick = quick
+        self._desk.train(quick, self.seconds)
 
     def _opened(self) -> None:
         self.curve.clear()
         self.curve.hide()
         self.status.setText("")
         self.status.hide()
+        self.again.hide()
         self._desk.session.counts_changed.connect(self._count)
         self.refresh()
 
@@ -72,6 +101,8 @@ class LearnPanel(QWidget):
         self.curve.show()
         self.status.show()
         self.status.setText("Starting …")
+        self.again.hide()
+        self.by_itself.note_round()
         self._enable()
 
     def _show(self, message: dict[str, Any]) -> None:
@@ -83,6 +114,7 @@ class LearnPanel(QWidget):
 
     def _end(self, message: dict[str, Any]) -> None:
         self.status.setText(message.get("message", ""))
+        self.again.setVisible(message["kind"] == "failed")
         self._enable()
 
     def refresh(self) -> None:
@@ -101,8 +133,10 @@ class LearnPanel(QWidget):
         n = int((self._desk.case.annotations().ids > self._learnt_up_to).sum())
         since = "since the last round" if self._learnt_up_to else "so far"
         self.waiting.setText(f"{n:,} {'cell' if n == 1 else 'cells'} reviewed {since}.")
+        self.by_itself.count(n)
 
     def _enable(self) -> None:
         running = self._desk.training.running
         self.start.setEnabled(not running)
+        self.full.setEnabled(not running)
         self.cancel.setEnabled(running)

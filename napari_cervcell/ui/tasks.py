@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -155,7 +154,7 @@ class Detection(QObject):
 
 
 class Training(QObject):
-    """A round of training in a process of its own, watched from the window."""
+    """Rounds of training in a process of their own, watched from the window."""
 
     started = Signal()
     progressed = Signal(dict)
@@ -167,55 +166,76 @@ class Training(QObject):
         super().__init__(parent)
         self._process: TrainingProcess | None = None
         self._wanted = False
+        self._sitting = object()
         self._timer = QTimer(self)
-        self._timer.setInterval(200)
+        self._timer.setInterval(100)
         self._timer.timeout.connect(self._poll)
 
     @property
     def running(self) -> bool:
-        return self._wanted or self._process is not None
+        return self._wanted
 
-    def start(self, case_path: Path, slide_path: Path, seconds: float, reviewer: str) -> None:
+    def start(self, case: Case, slide: Slide, *, quick: bool, seconds: float | None) -> None:
+        """Begin a round, unless one is running."""
+        if not self._wanted:
+            self._wanted = True
+            self._with_process(case, slide, lambda process: self._run(process, quick, seconds))
+            self.started.emit()
+
+    def prepare(self, case: Case, slide: Slide) -> None:
+        """Have the process ready for a quick round, with all seen that it would look at."""
+        if not self._wanted:
+            self._with_process(case, slide, lambda process: process.prepare())
+
+    def _with_process(self, case: Case, slide: Slide, act: Callable[[TrainingProcess], None]) -> None:
+        if self._process is not None:
+            act(self._process)
+            return
+        sitting, case_path, reviewer = self._sitting, case.path, case.reviewer
+
         def make() -> TrainingProcess:
             use_torch()
             from ..learning import TrainingProcess
 
-            return TrainingProcess(case_path, slide_path, seconds=seconds, reviewer=reviewer)
+            return TrainingProcess(case_path, slide.path, reviewer=reviewer)
 
-        self._wanted = True
+        def take(process: TrainingProcess) -> None:
+            if sitting is self._sitting:  # else the case has been closed meanwhile
+                self._process = self._process or process
+                act(self._process)
+
         worker = create_worker(make, _start_thread=False)
-        worker.returned.connect(self._run)
+        worker.returned.connect(take)
         worker.start()
-        self.started.emit()
 
-    def _run(self, process: TrainingProcess) -> None:
+    def _run(self, process: TrainingProcess, quick: bool, seconds: float | None) -> None:
         if not self._wanted:
             self.finished.emit({"kind": "cancelled", "message": "The round was cancelled."})
             return
-        process.start()
-        self._process = process
+        process.start(quick=quick, seconds=seconds)
         self._timer.start()
 
     def cancel(self) -> None:
         """End the round; the model in use stays."""
-        self._wanted = False
-        if self._process is not None:
+        if self._process is not None and self._process.running:
             self._process.cancel()
+        else:
+            self._wanted = False
 
     def shut_down(self) -> None:
+        """End the process: the case is about to be closed."""
         self._wanted = False
+        self._sitting = object()
         self._timer.stop()
         process, self._process = self._process, None
         if process is not None:
-            process.cancel()
+            process.close()
 
     def _poll(self) -> None:
-        if self._process is None:
-            return
         for message in self._process.poll():
             if message["kind"] in ("done", "failed", "cancelled"):
                 self._timer.stop()
-                self._process, self._wanted = None, False
+                self._wanted = False
                 self.finished.emit(message)
                 return
             self.progressed.emit(message)

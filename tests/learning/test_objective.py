@@ -113,6 +113,21 @@ def test_the_shares_of_classes_follow_what_is_drawn() -> None:
     assert (rule.counts > 0).all()
 
 
+def test_the_balance_of_gradients_is_told_at_the_end_of_every_epoch_and_begun_anew() -> None:
+    rng = np.random.default_rng(0)
+    field = Field("f", rng.integers(0, 255, (160, 160, 3), np.uint8), 0.5, CELL, np.full(1, 2, np.int16))
+    sampler = CropSampler([field], Crops(64, 0.5), rng)
+    told: list[tuple[float, ...] | None] = []
+    rule = objective()
+    settings = FitSettings(steps=5, batch=4, epoch=2)
+    fit(build(DEFAULT_CONFIG), sampler, rule, settings, lambda step, _: told.append(step.balance))
+    assert [balance is not None for balance in told] == [False, True, False, True, False]
+    first, second = (np.array(balance) for balance in told if balance)
+    assert first[2] > 1  # the class that is there is only pushed up
+    assert (np.delete(first, 2) == 0).all()  # and the others only down
+    assert second.shape == first.shape == (6,)
+
+
 @pytest.mark.parametrize("what", ["nothing known", "one cell", "only rejections"])
 def test_little_knowledge_gives_a_finite_model(what: str) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)

@@ -143,9 +143,10 @@ def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(shipped
 
 
 def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -> None:
-    process = TrainingProcess(reviewed, sample_slide(), seconds=5)
-    process.start()
+    process = TrainingProcess(reviewed, sample_slide())
+    process.start(seconds=5)
     messages = list(process.messages())
+    process.close()
     kinds = [m["kind"] for m in messages]
     assert kinds[0] == "started"
     assert "progress" in kinds
@@ -163,8 +164,8 @@ def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -
 def test_a_round_that_ends_early_costs_nothing(reviewed: Path, how: str) -> None:
     with Case.open(reviewed) as case:
         before = current_model(case).id, len(case.annotations())
-    process = TrainingProcess(reviewed, sample_slide(), seconds=60)
-    process.start()
+    process = TrainingProcess(reviewed, sample_slide())
+    process.start(quick=True, seconds=60)
     for message in process.messages():
         if message["kind"] == "progress":
             break
@@ -177,11 +178,15 @@ def test_a_round_that_ends_early_costs_nothing(reviewed: Path, how: str) -> None
     with Case.open(reviewed) as case:
         assert (current_model(case).id, len(case.annotations())) == before
         assert case.rounds()[-1].state == ("cancelled" if how == "cancelled" else "failed")
+    process.start(quick=True, seconds=1)  # and can be begun again
+    assert list(process.messages())[-1]["kind"] == "done"
+    process.close()
 
 
 def test_a_slide_that_is_gone_is_named(reviewed: Path, tmp_path: Path) -> None:
-    process = TrainingProcess(reviewed, tmp_path / "gone.svs", seconds=1)
-    process.start()
+    process = TrainingProcess(reviewed, tmp_path / "gone.svs")
+    process.start(seconds=1)
     last = list(process.messages())[-1]
+    process.close()
     assert last["kind"] == "failed"
     assert "gone.svs" in last["message"]

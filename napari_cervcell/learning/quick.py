@@ -1,0 +1,159 @@
+"""The quick round: the head alone learns, on features that were made while the reviewer was still at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..casefile import Annotations, Case
+from ..models import Model
+from ..slides import Slide
+from .assignment import Assignment
+from .evaluation import evaluate
+from .features import FeatureMemory, HeadAlone, Remembering
+from .fields import Field
+from .fitting import FitSettings, Step
+from .newclasses import imprint
+from .rounds import (
+    EPOCH,
+    Mixed,
+    Outcome,
+    RoundError,
+    annotated_windows,
+    begin,
+    card_of,
+    checked_windows,
+    compared,
+    held_back,
+    judge,
+    objective_of,
+    read_windows,
+    replayed,
+    taught,
+)
+from .seen import Seen, SeenSampler, see
+
+__all__ = ["prepare", "quick_round"]
+
+_WINDOW, _RIM = 160, 48  # px of the network's input: small, for corrections lie far apart
+_BARE = 32  # px of the rim that give context and are not learnt from
+_WINDOWS = 256  # at most, those of the newest corrections, and half as many of checked regions
+_BATCH = 16
+
+
+def quick_round(
+    case: Case,
+    slide: Slide,
+    memory: FeatureMemory,
+    *,
+    seconds: float = 6.0,
+    steps: int | None = None,
+    seed: int = 0,
+    on_step: Callable[[Step], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Do what :func:`train_round` does, by the same objective, but leave the backbone and the neck as they are.
+
+    What they make of pixels is looked up in `memory`, or kept there for the next round.
+    """
+    say = on_stage or (lambda text: None)
+    parent, annotations = begin(case)
+    say("Looking at the corrected cells")
+    eyes = _Eyes(parent, memory)
+    fields = list(eyes.of_case(slide, annotations, case.checked_regions()))
+    replay, watched = replayed(case.taxonomy)
+    earlier = list(eyes.of_replay(replay))
+
+    say("Training")
+    rng = np.random.default_rng(seed)
+    sampler = Mixed(SeenSampler(fields, parent.mpp, rng), SeenSampler(earlier, parent.mpp, rng))
+    progress = float(parent.card.get("training", {}).get("progress", 1.0))
+    settings = FitSettings(
+        steps=steps or max(20, int(seconds * 100)),
+        batch=_BATCH,
+        seconds=None if steps else seconds,
+        rate=1e-3,
+        progress=(progress, min(1.0, progress + 0.1)),
+        average=0.9,
+        freeze_norm=True,
+        epoch=EPOCH,
+    )
+    student = parent.widened(case.taxonomy)
+    alone = HeadAlone(student.network)
+    imprint(alone, sampler, len(parent.taxonomy))
+    objective = objective_of([*fields, *earlier], student, seed)
+    learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
+    student.network.head = learnt.head
+    model = Model(student.network, card_of(student, parent, "quick round", settings, annotations, seed))
+
+    say("Comparing with the model in use")
+    outcome = compared(eyes.behind(model), eyes.model, slide, annotations, watched, eyes.measure)
+    outcome.model = model
+    outcome.metrics["gradient_balance"] = balance
+    return outcome
+
+
+def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
+    """Fill `memory` with all that a quick round would look at now, a little at every step, what it needs most first.
+
+    Raises CervcellError.
+    """
+    try:
+        parent, annotations = begin(case)
+    except RoundError:
+        return  # nothing to learn from yet
+    eyes = _Eyes(parent, memory)
+    for _ in eyes.of_case(slide, annotations, case.checked_regions()):
+        yield
+    kept = annotations[held_back(annotations.ids)]
+    for i in range(len(kept.ids)):
+        judge(eyes.model, slide, kept[np.arange(i, i + 1)])
+        yield
+    replay, watched = replayed(case.taxonomy)
+    for _ in eyes.of_replay(replay):
+        yield
+    for field in watched:
+        evaluate(eyes.model, [field])
+        yield
+    eyes.measure(eyes.model, watched)
+
+
+class _Eyes:
+    """A model that remembers what it has seen.
+
+    Attributes
+    ----------
+    model : Model
+    """
+
+    def __init__(self, model: Model, memory: FeatureMemory) -> None:
+        self._memory = memory
+        self.network = Remembering(model.network, memory)
+        self.model = Model(self.network, model.card)
+        self._assignment = Assignment.of(model.card["architecture"])
+
+    def behind(self, model: Model) -> Model:
+        """Return `model`, which differs in its head alone, on the same memory."""
+        return Model(Remembering(model.network, self._memory), model.card)
+
+    def of_case(self, slide: Slide, annotations: Annotations, checked: NDArray[np.float32]) -> Iterator[Seen]:
+        mpp = self.model.mpp
+        side = _WINDOW * mpp / (slide.mpp or mpp)
+        windows = annotated_windows(annotations, side)[:_WINDOWS]
+        regions = checked_windows(checked, side)
+        windows += regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
+        for field in read_windows(slide, annotations, checked, mpp, dict.fromkeys(windows), _WINDOW, _RIM):
+            yield see(field, self.network, mpp, self._assignment, rim=_BARE)
+
+    def of_replay(self, fields: list[Field]) -> Iterator[Seen]:
+        """Of every earlier field one look: they are many, and known well."""
+        for i, field in enumerate(fields[::2]):
+            yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)])
+
+    def measure(self, model: Model, watched: list[Field]) -> dict[str, Any]:
+        if model.id not in self._memory.figures:
+            self._memory.figures[model.id] = evaluate(model, watched)
+        return self._memory.figures[model.id]

@@ -1,0 +1,90 @@
+"""Rounds that begin by themselves, and what is offered when one fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from qtpy.QtWidgets import QApplication
+
+from napari_cervcell.ui.by_itself import ByItself
+from napari_cervcell.ui.hands import Hands
+
+
+@pytest.fixture
+def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
+    return sit_down(slide_path)
+
+
+def trainers() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if p.is_running() and "napari_cervcell.learning.worker" in p.cmdline()]
+
+
+def test_it_is_off_until_asked_for_and_then_remembered(hands: Hands) -> None:
+    choice, desk = hands.widget.learn_panel.by_itself, hands.widget.desk
+    assert not choice.on.isChecked()
+    assert choice.cells.value() == 50
+    desk.session.accept(np.arange(30))
+    hands.rest(0.1)
+    assert not desk.training.running
+    choice.cells.setValue(20)
+    hands.click(choice.on)
+    again = ByItself(desk)
+    assert again.on.isChecked()
+    assert again.cells.value() == 20
+    again.deleteLater()
+
+
+def test_enough_new_cells_begin_a_round_and_the_reviewer_stays_where_he_is(hands: Hands) -> None:
+    choice, desk = hands.widget.learn_panel.by_itself, hands.widget.desk
+    begun: list[bool] = []
+    desk.training.started.connect(lambda: begun.append(True))
+    choice.cells.setValue(12)
+    hands.click(choice.on)
+    hands.canvas.setFocus()
+    focus = QApplication.focusWidget()
+    desk.session.accept(np.arange(11))
+    hands.rest(0.1)
+    assert not begun
+    hands.key("n")
+    hands.key("space")
+    assert desk.training.running
+    assert QApplication.focusWidget() is focus
+    hands.key("n")
+    hands.key("x")  # the work goes on
+    desk.training.cancel()
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    desk.session.accept(np.arange(20, 25))
+    hands.rest(0.1)
+    assert len(begun) == 1  # one that came to nothing is not begun again at the next cell
+
+
+def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) -> None:
+    panel, desk = hands.widget.learn_panel, hands.widget.desk
+    desk.session.accept(np.arange(6))
+    hands.key("t")
+    hands.wait("the trainer is there", trainers, 60)
+    assert not panel.again.isVisible()
+    trainers()[0].kill()
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    assert "Nothing is lost; try again" in panel.status.text()
+    assert "killed" in hands.widget.error_bar.text.text()
+    assert len(desk.case.annotations()) == 6
+    assert panel.again.isVisible()
+    hands.click(panel.again)
+    assert desk.training.running
+    assert not panel.again.isVisible()
+    hands.click(panel.cancel)
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    assert not panel.again.isVisible()
+
+
+def test_closing_the_slide_ends_the_trainer(hands: Hands) -> None:
+    desk = hands.widget.desk
+    desk.session.accept(np.arange(12))
+    hands.wait("the trainer is made ready", trainers, 60)
+    desk.clear()
+    hands.wait("the trainer has gone", lambda: not trainers(), 30)

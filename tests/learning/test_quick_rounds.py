@@ -1,0 +1,247 @@
+"""Quick rounds: the head alone, on features that are kept."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import pytest
+import torch
+
+from napari_cervcell.casefile import Case, State, Verdict, open_case
+from napari_cervcell.learning import TrainingProcess, current_model, held_back
+from napari_cervcell.learning.assignment import Assignment
+from napari_cervcell.learning.features import FeatureMemory, HeadAlone, Remembering
+from napari_cervcell.learning.fields import Field
+from napari_cervcell.learning.quick import prepare, quick_round
+from napari_cervcell.learning.rounds import judge
+from napari_cervcell.learning.seen import PATCH, SeenSampler, see
+from napari_cervcell.models import Model, build, config_of, predict, to_input
+from napari_cervcell.review.models import import_model
+from napari_cervcell.slides import Slide, sample_slide
+
+
+@pytest.fixture
+def reviewed(sample: Slide, sample_truth: Path, tmp_path: Path) -> Path:
+    """A case with labelled cells of one corner of the sample slide, and rejections beside them."""
+    path = tmp_path / "reviewed.cervcell"
+    rows = [line.split(",") for line in sample_truth.read_text().splitlines()]
+    x, y, name = (rows[0].index(column) for column in ("x", "y", "class"))
+    cells = [r for r in rows[1:] if 2000 < float(r[x]) < 3000 and 2000 < float(r[y]) < 3000][:8]
+    assert len(cells) == 8
+    with open_case(path, sample) as case:
+        for r in cells:
+            box = np.array([-30, -30, 30, 30], np.float32) + np.array([float(r[x]), float(r[y])] * 2, np.float32)
+            case.record([Verdict("add", box, case.taxonomy.index(r[name]))])
+            case.record([Verdict("reject", box + 45, -1, detected_label=0)])
+    return path
+
+
+@pytest.fixture
+def memory() -> FeatureMemory:
+    """What the trainer's process would remember."""
+    return FeatureMemory(folder=Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "features")
+
+
+def pixels(seed: int, height: int = 128, width: int = 160) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("head", ["fcos", "yolof", "yollo", "reppoints"])
+def test_what_is_remembered_is_what_is_seen(head: str) -> None:
+    network = build(config_of(head, "small", n_classes=3, embedding=8)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    memory = FeatureMemory()
+    remembering = Remembering(network, memory)
+    x = to_input(np.stack([pixels(0), pixels(1)]))
+    with torch.inference_mode():
+        wanted, got, again = predict(network, x), predict(remembering, x), predict(remembering, x)
+    assert len(memory) == 4  # two images, upright and turned
+    for a, b, c in zip(wanted[:3], got[:3], again[:3], strict=True):
+        torch.testing.assert_close(b, a, atol=2e-2, rtol=2e-2)
+        torch.testing.assert_close(c, b, atol=0, rtol=0)
+
+
+def test_another_backbone_sees_for_itself_but_another_head_shares(small_model: Model) -> None:
+    memory = FeatureMemory()
+    x = to_input(pixels(0)[None])
+    Remembering(small_model.network, memory).features(x)
+    with torch.no_grad():
+        small_model.network.head.cell.bias += 1
+    Remembering(small_model.network, memory).features(x)
+    assert len(memory) == 1
+    with torch.no_grad():
+        next(small_model.network.backbone.parameters()).add_(1)
+    Remembering(small_model.network, memory).features(x)
+    assert len(memory) == 2
+
+
+def test_memory_is_bounded_and_forgets_what_was_wanted_longest_ago() -> None:
+    memory = FeatureMemory(limit=1200)
+    for name in "abc":
+        memory.put(name, torch.zeros(100))
+    assert memory.get("a") is not None
+    memory.put("d", torch.zeros(100))
+    assert memory.size <= memory.limit
+    assert memory.get("b") is None
+    assert memory.get("a") is not None
+
+
+def test_a_folder_remembers_for_later_sittings_and_does_not_grow_for_ever(tmp_path: Path) -> None:
+    folder = tmp_path / "features"
+    memory = FeatureMemory(limit=1000, folder=folder)
+    for i, name in enumerate("abc"):
+        memory.put(name, torch.full((100,), float(i)))
+        os.utime(folder / f"{name}.npy", (i, i))
+    later = FeatureMemory(limit=1000, folder=folder)
+    assert later.get("a")[0] == 0  # wanted again: it stays
+    later.tidy()
+    assert {path.stem for path in folder.iterdir()} == {"a"}
+    (folder / "a.npy").write_bytes(b"cut short")
+    assert FeatureMemory(folder=folder).get("a") is None
+    (tmp_path / "file").touch()
+    nowhere = FeatureMemory(folder=tmp_path / "file" / "below")
+    nowhere.put("a", torch.ones(1))
+    nowhere.tidy()
+    assert nowhere.get("a") is not None
+
+
+def test_patches_bring_cells_with_the_features_that_belong_to_them(small_model: Model) -> None:
+    """Upright or turned, whatever place is drawn: a cell's target lies over what the network made of that cell."""
+    rgb = np.full((256, 256, 3), 230, np.uint8)
+    places = np.array([[90, 100], [160, 150]])
+    for x, y in places:
+        rgb[y - 2 : y + 2, x - 2 : x + 2] = 0
+    boxes = np.concatenate([places - 15, places + 15], 1).astype(np.float32)
+    field = Field("f", rgb, 0.5, boxes, np.array([1, 2], np.int16))
+    remembering = Remembering(small_model.network, FeatureMemory())
+    blank = remembering.features(to_input(np.full((1, 256, 256, 3), 230, np.uint8)), 32)[0].float()
+    seen = see(field, remembering, 0.5, Assignment(), rim=32)
+    assert len(seen.looks) == 2
+    sampler = SeenSampler([seen], 0.5, np.random.default_rng(0))
+    found = 0
+    for _ in range(20):
+        features, targets = sampler.batch(1)
+        assert features.shape[-2:] == (PATCH // 8, PATCH // 8)
+        assert not targets.cell[0, :4].any()
+        assert not targets.unknown[0, :, -4:].any()
+        changed = (features[0, 96:].float() - blank[96:, :1, :1]).abs().amax(0) > 0.05 * blank[96:].abs().amax()
+        for row, col in torch.nonzero(targets.label[0] >= 0).tolist():
+            found += 1
+            assert changed[max(0, row // 2 - 1) : row // 2 + 2, max(0, col // 2 - 1) : col // 2 + 2].any()
+    assert found > 20
+
+
+def test_a_quick_round_learns_and_changes_the_head_alone(reviewed: Path, sample: Slide, memory: FeatureMemory) -> None:
+    stages: list[str] = []
+    with Case.open(reviewed) as case:
+        before = current_model(case)
+        outcome = quick_round(case, sample, memory, steps=50, on_stage=stages.append)
+        seen = len(memory)
+        again = quick_round(case, sample, memory, steps=50)
+        annotations = case.annotations()
+    assert len(memory) == seen  # the second round looks at nothing anew
+    assert again.model.id == outcome.model.id
+    old, new = before.network.state_dict(), outcome.model.network.state_dict()
+    changed = {key.split(".")[0] for key in old if not torch.equal(old[key], new[key])}
+    assert changed == {"head"}
+    learnt = ~held_back(annotations.ids)
+    was, now = (judge(m, sample, annotations)[learnt] for m in (before, outcome.model))
+    assert now.mean() > was.mean()
+    assert (annotations.states[learnt] == State.REJECTED).any()
+    assert outcome.metrics["held_back"] == int((~learnt).sum())
+    assert len(outcome.metrics["gradient_balance"]) == 2
+    assert all(r >= 0 for ratios in outcome.metrics["gradient_balance"] for r in ratios)
+    assert isinstance(HeadAlone(outcome.model.network).head, type(before.network.head))
+
+
+def test_preparing_leaves_nothing_to_look_at(reviewed: Path, sample: Slide, memory: FeatureMemory) -> None:
+    with Case.open(reviewed) as case:
+        for _ in prepare(case, sample, memory):
+            pass
+        seen = len(memory)
+        quick_round(case, sample, memory, steps=2)
+    assert seen == len(memory) > 0
+    assert len(memory.figures) == 2
+
+
+def test_cells_taken_back_under_the_trainer(reviewed: Path) -> None:
+    """The round ends with what it had read; the next one has nothing to learn from, and says so."""
+    process = TrainingProcess(reviewed, sample_slide())
+    process.start(quick=True, seconds=2)
+    for message in process.messages():
+        if message["kind"] == "progress":
+            with Case.open(reviewed) as case:
+                while case.undo():
+                    pass
+                assert not len(case.annotations())
+        last = message
+    assert last["kind"] == "done"
+    process.start(quick=True, seconds=2)
+    last = list(process.messages())[-1]
+    process.close()
+    assert last["kind"] == "failed"
+    assert "no corrections to learn from" in last["message"]
+
+
+def test_a_model_file_may_go_while_its_model_is_in_use(
+    reviewed: Path, sample: Slide, shipped_model: Model, memory: FeatureMemory, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(shipped_model.to_bytes())
+    with Case.open(reviewed) as case:
+        case.use_round(import_model(case, path))
+        path.unlink()
+        outcome = quick_round(case, sample, memory, steps=2)
+    assert outcome.model.card["parent"] == shipped_model.id
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on files here")
+def test_a_disk_that_fills_up_in_a_round_costs_only_the_round(reviewed: Path) -> None:
+    """The trainer may not make the case's files larger: as on a full disk, the model cannot be kept."""
+    with Case.open(reviewed) as case:
+        before = len(case.annotations())
+    process = TrainingProcess(reviewed, sample_slide())
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # and so in the process that is begun now
+    process.prepare()
+    signal.signal(signal.SIGXFSZ, ignored)
+    unlimited = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    process.start(quick=True, seconds=1)
+    last = list(process.messages())[-1]
+    assert last["kind"] == "failed"
+    assert "disk" in last["message"]
+    assert "Everything saved before is safe" in last["message"]
+    with Case.open(reviewed) as case:
+        assert len(case.annotations()) == before
+        assert case.active_round is None
+        assert case.rounds()[-1].state == "failed"
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+    process.start(quick=True, seconds=1)
+    assert list(process.messages())[-1]["kind"] == "done"
+    process.close()
+
+
+def test_a_trainer_that_runs_out_of_memory_says_so_and_can_try_again(reviewed: Path) -> None:
+    process = TrainingProcess(reviewed, sample_slide())
+    process.start(quick=True, seconds=1)
+    assert list(process.messages())[-1]["kind"] == "done"
+    with Case.open(reviewed) as case:
+        before = case.active_round, len(case.annotations())
+    room = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+    process.start(seconds=30)
+    last = list(process.messages())[-1]
+    assert last["kind"] == "failed"
+    assert "memory" in last["message"]
+    with Case.open(reviewed) as case:
+        assert (case.active_round, len(case.annotations())) == before
+    if process.alive:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, unlimited)
+    process.start(quick=True, seconds=1)
+    assert list(process.messages())[-1]["kind"] == "done"
+    process.close()
