@@ -19,7 +19,7 @@ __all__ = ["fresh_model", "load_imagenet"]
 
 _BOX = 37.5  # px of the network's input: how large the usual cell is to be for it, as for the shipped model
 _CROP = 320
-_LOOKS = 8  # batches of pixels
+_LOOKS = 4  # batches of pixels
 
 
 def load_imagenet(backbone: EfficientNetLite0) -> None:

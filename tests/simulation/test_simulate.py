@@ -37,7 +37,7 @@ def start(blood: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(blood: Path, start: Path) -> Settings:
-    return Settings(blood, start=start, clicks=24, every=12, seeds=2, steps=2)
+    return Settings(blood, start=start, clicks=24, every=12, seeds=1, steps=2)
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +63,7 @@ def test_the_curves_stand_beside_random_choice_and_the_ceiling(whole: dict[str, 
         assert points[0]["clicks"] == 0
         for point, budget in zip(points, (0, 12, 24), strict=True):
             assert budget <= point["clicks"] < budget + 2
-            for figure in ("f1", "ap", "recall"):
-                least, greatest = point["spread"][figure]
-                assert 0 <= least <= point[figure] <= greatest <= 1
+            assert all(0 <= point[figure] <= 1 for figure in ("f1", "ap", "recall"))
         assert points[-1]["seconds"] > points[1]["seconds"] > 0
     assert {"f1", "ap", "recall"} <= set(whole["ceiling"])  # type: ignore[call-overload]
     table, picture = (Path(p) for p in whole["files"][1:])  # type: ignore[index]
@@ -82,11 +80,11 @@ def test_a_stopped_simulation_goes_on_and_says_the_same(
         if text.startswith("random-ce, seed 0"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match="1 of 6 sittings done; the finished ones are kept in"):
+    with pytest.raises(KeyboardInterrupt, match="1 of 3 sittings done; the finished ones are kept in"):
         Simulation(settings, "mix", "exclusive", tmp_path, stop).run()
     told: list[str] = []
     again = Simulation(settings, "mix", "exclusive", tmp_path, told.append).run()
-    assert told[0].startswith("random-ce, seed 0 (2 of 6)")
+    assert told[0].startswith("random-ce, seed 0 (2 of 3)")
     assert any("min left" in text for text in told)
     assert (again["curves"], again["ceiling"]) == (whole["curves"], whole["ceiling"])
 
@@ -94,12 +92,16 @@ def test_a_stopped_simulation_goes_on_and_says_the_same(
 def test_the_command_says_it_in_json(
     blood: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    of = ["simulate", blood, "--start", start, "--strategy", "random", "--loss", "ce", "--clicks", "6", "--seeds", "1"]
+    of = ["simulate", blood, "--start", start, "--strategy", "random", "--loss", "ce", "--clicks", "6", "--seeds", "2"]
     capsys.readouterr()
     assert main([*map(str, of), "--steps", "1", "--error", "0.1", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert set(answer["curves"]) == {"random/ce"}
-    assert {"clicks", "seconds", "f1", "ap", "recall"} <= answer["curves"]["random/ce"][0].keys()
+    for point in answer["curves"]["random/ce"]:
+        assert {"clicks", "seconds", "f1", "ap", "recall"} <= point.keys()
+        for figure, (least, greatest) in point["spread"].items():
+            assert least <= point[figure] <= greatest
+    assert {"f1", "ap", "recall"} <= answer["ceiling"].keys()
 
 
 def test_what_cannot_be_simulated_is_said_in_one_line(
@@ -159,6 +161,4 @@ def test_a_model_that_has_seen_nothing_is_made_for_the_data(blood: Path) -> None
     assert 50 * 0.25 / model.mpp == pytest.approx(model.card["architecture"]["box_size"], rel=0.01)
     assert model.taxonomy.names == ("WBC", "RBC")
     assert not len(predict_field(model, fields.held_out[0], threshold=0.1))
-    assert (
-        model.id == fresh_model(fields.taxonomy, fields.pool, 0).id != fresh_model(fields.taxonomy, fields.pool, 1).id
-    )
+    assert model.id == fresh_model(fields.taxonomy, fields.pool, 0).id
