@@ -61,7 +61,21 @@ def _simulate(options: argparse.Namespace, progress: Callable[[str], object]) ->
     settings = Settings(
         options.data, names, start, options.clicks, options.every, options.seeds, options.steps, options.error
     )
-    return Simulation(settings, options.strategy, options.loss, options.out, progress).run()
+    answer = Simulation(settings, options.strategy, options.loss, options.out, progress).run()
+    if options.json:
+        return answer
+    curves = {name: [_in_words(point) for point in points] for name, points in answer["curves"].items()}
+    return answer | {"curves": curves, "ceiling": [_in_words(answer["ceiling"])]}
+
+
+def _in_words(point: dict[str, Any]) -> str:
+    names = {"f1": "F1", "ap": "AP", "recall": "class recall"}
+    said = [
+        f"{name} {point[key]:.3f} ({' to '.join(f'{v:.3f}' for v in point['spread'][key])})"
+        for key, name in names.items()
+    ]
+    spent = [f"{point['clicks']:.0f} clicks, {point['seconds']:.0f} s"] if "clicks" in point else []
+    return ": ".join([*spent, ", ".join(said)])
 
 
 def _count(text: str) -> int:

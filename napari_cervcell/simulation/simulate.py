@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -116,6 +117,14 @@ class Simulation:
 
         Raises CervcellError; a KeyboardInterrupt says where what is finished lies.
         """
+        try:
+            return self._answer(self._hold_all())
+        except OSError as error:  # the disk is full, or gone
+            raise SimulationError(
+                f"The simulation had to stop: {error}. What is finished is kept with --out."
+            ) from None
+
+    def _hold_all(self) -> dict[tuple[str, int], list[Point]]:
         names = [*(f"{strategy}-{loss}" for strategy, loss in self.curves), "ceiling"]
         # seed by seed, so that an early stop leaves curves that can be compared
         tasks = [(name, seed) for seed in range(self.settings.seeds) for name in names]
@@ -138,7 +147,7 @@ class Simulation:
                 raise KeyboardInterrupt(f"stopped with {done} of {len(left)} sittings done; {where}") from None
             sittings[name, seed] = points
             self._save(name, seed, points)
-        return self._answer(sittings)
+        return sittings
 
     def _hold(self, name: str, seed: int, tell: Callable[[str, float], object]) -> list[Point]:
         for strategy, loss in self.curves:
@@ -171,8 +180,10 @@ class Simulation:
         path = self._path(name, seed)
         if path is None or not path.exists():
             return None
-        points: list[Point] = json.loads(path.read_text(encoding="utf-8"))
-        return points
+        with suppress(ValueError):  # damaged: held again
+            points: list[Point] = json.loads(path.read_text(encoding="utf-8"))
+            return points
+        return None
 
     def _save(self, name: str, seed: int, points: list[Point]) -> None:
         if (path := self._path(name, seed)) is not None:

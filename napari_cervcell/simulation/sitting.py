@@ -80,7 +80,12 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         def measure() -> None:
             tell("measuring", len(points) / (len(course.budgets) + 1))
             point = {"clicks": oracle.clicks, "seconds": oracle.seconds, **_figures(current_model(case), course)}
-            points.append(point | {"acts": dict(oracle.acts), "promoted": _promoted(case)})
+            wrong = sorted(oracle.wrong)
+            points.append(
+                point
+                | {"acts": dict(oracle.acts), "promoted": _promoted(case)}
+                | {"wrong": len(wrong), "wrong_asked_again": int(session.disagrees[wrong].sum())}
+            )
 
         def say(text: str) -> None:
             tell(text, max(0.0, (len(points) - 0.5) / (len(course.budgets) + 1)))
