@@ -114,16 +114,17 @@ class Oracle:
 
     def _look_through(self, patch: FloatArray) -> Iterator[Act]:
         x1, y1, x2, y2 = patch.tolist()
-        inside = ((self._centres >= (x1, y1)) & (self._centres < (x2, y2))).all(axis=1)
+        inside = np.flatnonzero(((self._centres >= (x1, y1)) & (self._centres < (x2, y2))).all(axis=1)).tolist()
         while True:  # a round in between changes what is shown
             shown = self.session.visible(x1, y1, x2, y2)
-            open_ = shown[self.session.states[shown] == 0]
-            if not len(open_):
+            unsaid = shown[self.session.states[shown] == 0]
+            missing = [cell for cell in inside if cell not in self._row_of]
+            if len(unsaid):
+                yield self._answer(int(unsaid.min()))
+            elif missing:
+                yield self._add(missing[0])
+            else:
                 break
-            yield self._answer(int(open_.min()))
-        for cell in np.flatnonzero(inside).tolist():
-            if cell not in self._row_of:
-                yield self._add(cell)
         self.session.check_region(patch)
         yield self._pay("check")
 
