@@ -141,6 +141,14 @@ class Commands:
         self._widget.tabs.setCurrentIndex(0 if there else 1)
         (self.desk.view.canvas.native if there else self._widget.gallery_panel.gallery).setFocus()
 
+    def find_similar(self) -> None:
+        """Go to the gallery, in the order of likeness to the current cell."""
+        panel = self._widget.gallery_panel
+        if panel.isVisible() or panel.like is None or panel.like != self.desk.session.current:
+            panel.find_similar()
+        self._widget.tabs.setCurrentWidget(panel)
+        panel.gallery.setFocus()
+
     def toggle_overlay(self) -> None:
         self._widget.overlay.visible = not self._widget.overlay.visible
         self._widget.review_panel.buttons["hide"].setText("Hide" if self._widget.overlay.visible else "Show")
@@ -172,6 +180,7 @@ class Commands:
             ),
             Key((FIT,), "the whole slide", self._widget.overview.show_all),
             Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
+            Key(("s",), "find similar: all cells, those like the current one first, and back", self.find_similar),
             Key(("h",), "hide or show the cells", self.toggle_overlay),
             Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
