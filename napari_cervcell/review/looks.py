@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import weakref
 from collections import deque
 
 import numpy as np
@@ -66,6 +67,7 @@ class _Pile:
     def __init__(self, width: int) -> None:
         self._width = width
         self._file = tempfile.TemporaryFile(prefix="cervcell-looks-")  # noqa: SIM115 (as long as the pile)
+        weakref.finalize(self, self._file.close)
         self._rows: list[IntArray] = []
         self._n = 0
         self._all = _NONE

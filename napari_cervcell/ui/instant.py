@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.settings import get_plugin_settings
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox
+from qtpy.QtWidgets import QCheckBox, QSizePolicy
 from superqt.utils import create_worker
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class InstantAnswer(QCheckBox):
             "Between rounds, cells that look like accepted ones come earlier, and those like rejected ones later. "
             "The model's own scores stay: what is shown and counted goes by them."
         )
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._desk = desk
         self._settings = get_plugin_settings("napari-cervcell").review
         self._said: Any = None  # the verdicts that were answered last
