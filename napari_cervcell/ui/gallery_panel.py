@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -56,6 +57,7 @@ class GalleryPanel(QWidget):
         self.in_view = QCheckBox("In view")
         self.in_view.setToolTip("Only cells that the canvas shows.")
         self.find = Button("Find similar", "Put those cells first that look like the current one.", "similar", "s")
+        self.find.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.find.clicked.connect(self.find_similar)
         self.chip = LikeChip()
         self.chip.closed.connect(self.leave_similar)
@@ -76,10 +78,10 @@ class GalleryPanel(QWidget):
             second.addWidget(widget)
         second.addWidget(self.size, 1)
         grid.addLayout(second, 1, 0, 1, 2)
-        grid.addWidget(self.find, 0, 2)
         below = QHBoxLayout()
         below.addWidget(self.told, 1)
         below.addWidget(self.fresh)
+        below.addWidget(self.find)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.setSpacing(4)

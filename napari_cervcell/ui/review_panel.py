@@ -45,6 +45,7 @@ class ReviewPanel(QWidget):
         self.name = QLabel()
         self.name.setToolTip("Class of the current cell")
         self.scores = QLabel()
+        self.scores.setWordWrap(True)
         self.scores.setToolTip("How sure the model is that there is a cell, and of its class")
         self.state = QLabel()
         self.state.setWordWrap(True)
