@@ -130,6 +130,14 @@ class Commands:
         if session.current is not None:
             self.desk.view.go_to(session.cells.boxes[session.current], CLOSE_UP)
 
+    def find_similar(self) -> None:
+        """Go to the gallery, in the order of likeness to the current cell."""
+        panel = self._widget.gallery_panel
+        if panel.isVisible() or panel.like is None or panel.like != self.desk.session.current:
+            panel.find_similar()
+        self._widget.tabs.setCurrentWidget(panel)
+        panel.gallery.setFocus()
+
     def magnify(self, power: float) -> None:
         """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
         over = self.desk.viewer.mouse_over_canvas
@@ -140,14 +148,6 @@ class Commands:
         there = self._widget.tabs.currentWidget() is self._widget.gallery_panel
         self._widget.tabs.setCurrentIndex(0 if there else 1)
         (self.desk.view.canvas.native if there else self._widget.gallery_panel.gallery).setFocus()
-
-    def find_similar(self) -> None:
-        """Go to the gallery, in the order of likeness to the current cell."""
-        panel = self._widget.gallery_panel
-        if panel.isVisible() or panel.like is None or panel.like != self.desk.session.current:
-            panel.find_similar()
-        self._widget.tabs.setCurrentWidget(panel)
-        panel.gallery.setFocus()
 
     def toggle_overlay(self) -> None:
         self._widget.overlay.visible = not self._widget.overlay.visible

@@ -21,7 +21,8 @@ from superqt.utils import create_worker
 
 from ..review.sheet import Choice, Sheet
 from .gallery import Gallery
-from .parts import Button, LikeChip
+from .like_chip import LikeChip
+from .parts import Button
 from .words import score_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["GalleryPanel"]
 
 _LIKENESS = "most alike first"
 _ORDERS = {"surest first": "score", "worth asking first": "asking", "largest first": "size", _LIKENESS: "likeness"}
+_NOBODY = "No cell is selected. Click the one that others shall be like."
 _REVIEWED = {"all cells": "all", "new": "new", "reviewed": "reviewed", "to look at again": "second look"}
 _FIELDS = {"30 µm": 30.0, "60 µm": 60.0, "120 µm": 120.0}
 _PAUSE = 1000  # ms between looks for new cells while a detection runs
@@ -47,6 +49,7 @@ class GalleryPanel(QWidget):
         self._making = False
         self._like: int | None = None  # the row of the cell that the others are likened to
         self._before = next(iter(_ORDERS)), True  # order and split, to go back to
+        self._refused = False
         self.gallery = Gallery(desk)
         self.order = self._choice(_ORDERS, "In which order the cells of a class come")
         self.reviewed = self._choice(_REVIEWED, "Which cells; of those to look at again a newer model thinks otherwise")
@@ -90,6 +93,7 @@ class GalleryPanel(QWidget):
         layout.addWidget(self.gallery, 1)
         layout.addLayout(below)
         self.order.currentIndexChanged.connect(self._ordered)
+        self.order.activated.connect(self._explain)
         self.reviewed.currentIndexChanged.connect(self.renew)
         for check in (self.split, self.in_view):
             check.toggled.connect(self.renew)
@@ -161,11 +165,11 @@ class GalleryPanel(QWidget):
         session = self._desk.session
         if session.current is not None and session.current == self._like:
             self.leave_similar()
-            return
-        self._liken()
-        if self._like is not None:
+        elif self._liken():
             self._set(_LIKENESS, False)
             self.renew()
+        else:
+            self._desk.failed.emit(_NOBODY)
 
     def leave_similar(self) -> None:
         """Go back to the order in which the cells were before."""
@@ -179,17 +183,15 @@ class GalleryPanel(QWidget):
             self.chip.hide()
             self._set(*self._before)
 
-    def _liken(self) -> None:
-        """From now on liken to the current cell; remember what to go back to."""
+    def _liken(self) -> bool:
+        """From now on liken to the current cell; return whether there is one."""
         session = self._desk.session
-        if session.current is None:
-            self._desk.failed.emit("No cell is selected. Click the one that others shall be like.")
-            return
-        if self._like is None and self.order.currentText() != _LIKENESS:
-            self._before = self.order.currentText(), self.split.isChecked()
+        if session is None or session.current is None:
+            return False
         self._like = session.current
         label = int(session.cells.labels[self._like])
         self.chip.show_cell(session.taxonomy[label] if label >= 0 else None, score_of(session, self._like, by=""))
+        return True
 
     def _set(self, order: str, split: bool) -> None:
         for widget in (self.order, self.split):
@@ -201,21 +203,28 @@ class GalleryPanel(QWidget):
 
     def _ordered(self) -> None:
         """Follow the reviewer's choice of an order."""
-        if self.order.currentText() != _LIKENESS:
-            self._like = None
-            self.chip.hide()
-        elif self._desk.session is not None:
-            self._liken()
-            if self._like is None:
-                self._set(*self._before)
-                return
+        order = self.order.currentText()
+        self._refused = order == _LIKENESS and not self._liken()
+        if order != _LIKENESS and self._like is not None:
+            self._forget_like()
+            self._set(order, self._before[1])
+        elif self._refused:
+            self._set(*self._before)
         self.renew()
+
+    def _explain(self) -> None:
+        """Tell a reviewer who has chosen likeness by hand why it could not be."""
+        if self._refused:
+            self._desk.failed.emit(_NOBODY)
+        self._refused = False
 
     # ------------------------------------------------------------------------------------------------ the sheet
 
     def renew(self) -> None:
         """Make the sheet anew; large ones take their time, in a thread."""
         session = self._desk.session
+        if self.order.currentText() != _LIKENESS:
+            self._before = self.order.currentText(), self.split.isChecked()
         if session is None or not self.isVisible():
             self._made = None
             return

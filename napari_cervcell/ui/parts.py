@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPointF, QSize, Qt, Signal
+from qtpy.QtCore import QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt import QCollapsible
 
 from .icons import icon
 
-if TYPE_CHECKING:
-    from ..taxonomy import CellClass
-
-__all__ = ["Button", "ErrorBar", "LikeChip", "LossCurve", "Section", "set_theme_color", "text_on"]
+__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "set_theme_color", "text_on"]
 
 _UNLIMITED = 16_777_215  # Qt's QWIDGETSIZE_MAX
 _HEADING = (
@@ -88,41 +84,6 @@ def set_theme_color(widget: QWidget, color: str) -> None:
     for button in widget.findChildren(QPushButton) + widget.findChildren(QToolButton):
         if name := getattr(button, "icon_name", ""):
             button.setIcon(icon(name, color))
-
-
-class LikeChip(QFrame):
-    """Says that the cells are in the order of their likeness to one of them, and leads back."""
-
-    closed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("like_chip")
-        self.setStyleSheet("#like_chip { background: rgba(128, 128, 128, 50); border-radius: 4px; }")
-        self.letter = QLabel()
-        self.text = QLabel()
-        self.close_button = QToolButton()
-        self.close_button.icon_name = "close"
-        self.close_button.setStyleSheet("background: transparent; border: none;")
-        self.close_button.setToolTip("Back to the order before. Key: s, while that cell is the current one")
-        self.close_button.clicked.connect(self.closed)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 3, 4, 3)
-        row.addWidget(self.letter)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.close_button)
-        self.hide()
-
-    def show_cell(self, of: CellClass | None, score: str) -> None:
-        """Name a cell by its class and what its score is."""
-        color = of.color if of else "#808080"
-        self.letter.setText(of.letter if of else "–")
-        self.letter.setStyleSheet(
-            f"background: {color}; color: {text_on(color)}; font-weight: bold; padding: 1px 5px; border-radius: 3px;"
-        )
-        parts = [f"Like cell {of.name}" if of else "Like cell without a class", score]
-        self.text.setText(" · ".join(part for part in parts if part))
-        self.show()
 
 
 class ErrorBar(QFrame):

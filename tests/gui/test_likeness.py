@@ -114,11 +114,11 @@ def test_from_one_find_to_the_next_by_the_menu_of_a_picture(hands: Hands) -> Non
 def test_likeness_is_one_of_the_orders_and_verdicts_go_on_in_it(hands: Hands) -> None:
     panel, session = hands.widget.gallery_panel, hands.widget.desk.session
     show_gallery(hands)
-    panel.order.setCurrentText("most alike first")
+    QTest.keyClick(panel.order, Qt.Key.Key_End)
     assert "No cell is selected" in hands.widget.error_bar.text.text()
     assert panel.order.currentText() == "surest first"
     session.select(5)
-    panel.order.setCurrentText("most alike first")
+    QTest.keyClick(panel.order, Qt.Key.Key_End)
     label = session.cells.labels[5]
     hands.wait("by class, the most alike first", lambda: order(hands) and panel.chip.isVisible())
     hands.click(panel.split)
