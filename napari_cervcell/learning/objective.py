@@ -18,7 +18,7 @@ from .targets import Targets
 
 __all__ = ["Losses", "Objective", "likeness_loss"]
 
-_SCALE = 10.0
+_SCALE = 10.0  # of cosines, for their softmax
 _REACH = 3
 """Locations from a cell's centre to the end of what `assignment.RING` leaves out around it."""
 
