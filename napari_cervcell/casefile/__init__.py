@@ -5,7 +5,7 @@ from .events import Annotations, Event, State, Verdict
 from .exchange import export_case, import_cells
 from .matching import Match, Present, match, present_cells
 from .rounds import Round, RoundState
-from .scans import Detections, Run, RunState
+from .scans import Detections, Looks, Run, RunState
 from .store import CaseError
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CaseError",
     "Detections",
     "Event",
+    "Looks",
     "Match",
     "Present",
     "Round",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cells import Cells
 from .store import CaseError, Record, now
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+__all__ = ["Detections", "Looks", "Run", "RunState", "ScanRecord", "Tile"]
 
-__all__ = ["Detections", "Run", "RunState", "ScanRecord", "Tile"]
+Looks = NDArray[np.float16]
+"""float16 (n, d): what each of n cells looks like, d numbers of unit length; d is 0 where the model does not say."""
 
 Tile = tuple[int, int, int, Cells]
 """(x, y, size, cells): the top-left corner and side of a tile in level-0 pixels, and the cells that belong to it."""
@@ -26,6 +27,7 @@ _PRESENT = """
     SELECT {columns}, MAX(run) AS run FROM tiles
     WHERE size = (SELECT size FROM tiles ORDER BY run DESC LIMIT 1) {which} GROUP BY x, y
 """
+_SAVE_TILE = "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)"
 _OF_MODEL = "AND run IN (SELECT id FROM runs WHERE model_id = ?)"
 
 
@@ -86,15 +88,19 @@ class ScanRecord(Record):
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-    def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells) -> None:
-        """Save one tile of a run; see :meth:`write_tiles`."""
-        self.write_tiles(run, [(x, y, size, cells)])
+    def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells, looks: Looks | None = None) -> None:
+        """Save one tile of a run, and what its cells look like; see :meth:`write_tiles`."""
+        with self._store.transaction(durable=False) as connection:
+            connection.execute(_SAVE_TILE, _row(run, (x, y, size, cells)))
+            if looks is not None and looks.size:
+                row = (run, int(size), int(x), int(y), np.ascontiguousarray(looks, "<f2").tobytes())
+                connection.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", row)
 
     def write_tiles(self, run: int, tiles: Iterable[Tile]) -> None:
         """Save tiles, all or none; from now on their cells stand for these places. Raises CaseError."""
-        rows = [(run, int(x), int(y), int(size), len(cells), cells.to_bytes()) for x, y, size, cells in tiles]
+        rows = [_row(run, tile) for tile in tiles]
         with self._store.transaction(durable=False) as connection:
-            connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(_SAVE_TILE, rows)
 
     def finish_run(self, run: int, state: RunState = "done") -> None:
         """Note how a run ended. Its tiles stay in any case. Raises CaseError."""
@@ -137,8 +143,27 @@ class ScanRecord(Record):
             rows[0][2] if rows else 0,
         )
 
+    def looks(self, run: int, x: int, y: int, size: int, n: int) -> Looks:
+        """Return what the `n` cells look like that a run found in a tile, in their order; none, (0, 0), where it did
+        not say. Raises CaseError.
+        """
+        with self._store.access() as connection:
+            sql = "SELECT looks FROM looks WHERE run = ? AND size = ? AND x = ? AND y = ?"
+            row = connection.execute(sql, (run, size, x, y)).fetchone()
+        if row is None or not n:
+            return np.zeros((0, 0), np.float16)
+        try:
+            return np.frombuffer(row[0], "<f2").reshape(n, -1)
+        except ValueError:
+            raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.") from None
+
     def scanned(self, model_id: str) -> set[tuple[int, int]]:
         """Return (x, y) of the tiles whose present cells come from the model: no need to look there again."""
         with self._store.access() as connection:
             sql = f"SELECT x, y FROM ({_PRESENT.format(columns='x, y', which='')}) AS t JOIN runs ON runs.id = t.run"
             return set(connection.execute(f"{sql} WHERE model_id = ?", (model_id,)).fetchall())
+
+
+def _row(run: int, tile: Tile) -> tuple[int, int, int, int, int, bytes]:
+    x, y, size, cells = tile
+    return run, int(x), int(y), int(size), len(cells), cells.to_bytes()

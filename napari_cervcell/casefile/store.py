@@ -54,6 +54,14 @@ CREATE TABLE rounds (
 );
 """
 
+# a table of its own: ten times as many bytes as the tiles, which are read whole whenever a case is opened
+LOOKS = """
+CREATE TABLE IF NOT EXISTS looks (
+    run INTEGER NOT NULL REFERENCES runs (id), size INTEGER NOT NULL, x INTEGER NOT NULL, y INTEGER NOT NULL,
+    looks BLOB NOT NULL, PRIMARY KEY (run, size, x, y)
+)
+"""
+
 
 class CaseError(CervcellError):
     """A case file cannot be made, read or written."""
@@ -235,7 +243,8 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _add_what_is_new(connection: sqlite3.Connection) -> None:
-    # older programs never ask for these columns, so they make no new format
+    # older programs never ask for these, so they make no new format
+    connection.execute(LOOKS)
     for table, column, kind in (("events", "drawn", "INTEGER"), ("rounds", "reviewer", "TEXT")):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info ({table})")]
         if column not in columns:

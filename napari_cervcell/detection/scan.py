@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..casefile import Case, RunState
+from ..casefile import Case, Looks, RunState
 from ..cells import Cells, iou_with
-from ..models import OVERLAP, Model, decode
+from ..models import OVERLAP, Model, decode_embedded
 from ..slides import Foreground, Slide, SlideError
 from .engines import DetectionError, Engine, infer, make_engine, pick_device
 from .tiles import HALO, Rectangle, Tile, TileGrid, plan
@@ -42,6 +42,8 @@ class Progress:
     ----------
     cells : Cells
         New in this tile, level-0 px.
+    looks : float16 (n, d)
+        What each of them looks like: d numbers of unit length, none (d is 0) where the model does not say.
     tile : Tile
     done, total : int
         Tiles; those done by an earlier, interrupted scan of the same model count as done.
@@ -57,6 +59,7 @@ class Progress:
     """
 
     cells: Cells
+    looks: Looks
     tile: Tile
     done: int
     total: int
@@ -70,6 +73,7 @@ class Progress:
 
 
 _Read = tuple[Tile, NDArray[np.uint8] | None]
+_Found = tuple[Cells, Looks]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -150,18 +154,20 @@ class Scan:
         for tile, raw, engine in self._looked_at(stop):
             if raw is None:
                 unreadable += 1
-                cells = Cells()
+                cells, looks = Cells(), np.zeros((0, 0), np.float16)
             else:
-                cells = self._merged(tile, raw)
+                cells, looks = self._merged(tile, *raw)
                 if self.case:
-                    self.case.write_tile(run, tile.x, tile.y, tile.size, cells)
+                    self.case.write_tile(run, tile.x, tile.y, tile.size, cells, looks)
             self._reported[tile.x, tile.y] = cells
             done, found = done + 1, found + len(cells)
             seconds = time.monotonic() - start
             rate = (done - before) / max(seconds, 1e-6)
             left = (self.total - done) / rate
             readable = raw is not None
-            yield Progress(cells, tile, done, self.total, found, seconds, rate, left, readable, unreadable, engine)
+            yield Progress(
+                cells, looks, tile, done, self.total, found, seconds, rate, left, readable, unreadable, engine
+            )
             paused = time.monotonic()
             while pause.is_set() and not stop.wait(0.05):
                 pass
@@ -169,8 +175,8 @@ class Scan:
             if stop.is_set():
                 return
 
-    def _looked_at(self, stop: threading.Event) -> Iterator[tuple[Tile, Cells | None, str]]:
-        """Yield every tile with its cells, in px of the network's input, (0, 0) at the core's corner.
+    def _looked_at(self, stop: threading.Event) -> Iterator[tuple[Tile, _Found | None, str]]:
+        """Yield every tile with its cells and their looks, in px of the network's input, (0, 0) at the core's corner.
 
         Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
         `_AHEAD` tiles are in memory. Ends at once where `stop` is set, whatever the network is at.
@@ -183,20 +189,21 @@ class Scan:
             # made while the first tiles are read
             making = one.submit(make_engine, self.model, self.device, height, width, self._threads)
 
-            def look(batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
+            def look(batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
                 return self._infer(making.result(), batch)
 
             tiles = stack.enter_context(closing(_ahead(readers, self._read, self.tiles, _AHEAD, stop)))
             batches = _batches(tiles, making, stop)
             for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
                 self.device, words = making.result().name, making.result().words
-                for tile, cells in batch:
-                    yield tile, cells, words
+                for tile, raw in batch:
+                    yield tile, raw, words
 
-    def _infer(self, engine: Engine, batch: list[_Read]) -> list[tuple[Tile, Cells | None]]:
+    def _infer(self, engine: Engine, batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
         seen = [pixels for _, pixels in batch if pixels is not None]
-        cells = iter(decode(infer(engine, np.stack(seen)), LOWEST_SCORE) if seen else ())
-        return [(tile, None if pixels is None else next(cells).moved(-HALO, -HALO)) for tile, pixels in batch]
+        found = decode_embedded(infer(engine, np.stack(seen)), LOWEST_SCORE) if seen else []
+        raw = iter([(cells.moved(-HALO, -HALO), looks.astype(np.float16)) for cells, looks in found])
+        return [(tile, None if pixels is None else next(raw)) for tile, pixels in batch]
 
     def _read(self, tile: Tile) -> _Read:
         grid = self.grid
@@ -208,14 +215,15 @@ class Scan:
         except SlideError:
             return tile, None
 
-    def _merged(self, tile: Tile, cells: Cells) -> Cells:
+    def _merged(self, tile: Tile, cells: Cells, looks: Looks) -> _Found:
         """Return the tile's own new cells in level-0 px: each cell on a border is reported by one tile only."""
         x, y = cells.centres.T
         columns, rows = self.grid.columns, self.grid.rows
         near = (x >= -_MARGIN) & (x < columns + _MARGIN) & (y >= -_MARGIN) & (y < rows + _MARGIN)
-        own = cells[near].moved(tile.x, tile.y, self.grid.steps)
+        own, looks = cells[near].moved(tile.x, tile.y, self.grid.steps), looks[near]
         x, y = own.centres.T
-        own = own[(x >= 0) & (x < self.slide.width) & (y >= 0) & (y < self.slide.height)]
+        inside = (x >= 0) & (x < self.slide.width) & (y >= 0) & (y < self.slide.height)
+        own, looks = own[inside], looks[inside]
         size = tile.size
         around = [
             self._reported[key]
@@ -225,9 +233,9 @@ class Scan:
         ]
         others = Cells.concatenate(around).boxes
         if not len(others) or not len(own):
-            return own
+            return own, looks
         new = np.array([iou_with(box, others).max() <= OVERLAP for box in own.boxes])
-        return own[new]
+        return own[new], looks[new]
 
 
 def _ahead(

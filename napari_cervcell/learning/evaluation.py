@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cells import Cells, centres_of
-from ..models import NOTHING, Model, decode, predict, to_input
+from ..models import NOTHING, Model, decode_embedded, predict, to_input
 from .fields import Field
 
-__all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_field", "score_cells"]
+__all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_embedded", "predict_field", "score_cells"]
 
 HIT_RADIUS = 24.0
 """A detection is a hit if the nearest unused point lies within so many px of the image as stored."""
@@ -27,6 +27,11 @@ _RIM = 32
 
 def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cells:
     """Return what `model` finds in the whole of `field`, boxes in px of the field's image."""
+    return predict_embedded(model, field, threshold)[0]
+
+
+def predict_embedded(model: Model, field: Field, threshold: float = _LOWEST) -> tuple[Cells, NDArray[np.float32]]:
+    """As :func:`predict_field`, with what each cell looks like beside it; see :func:`~..models.decode_embedded`."""
     height, width = field.rgb.shape[:2]
     shrink = model.mpp / field.mpp
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
@@ -35,11 +40,12 @@ def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cel
     padded[_RIM : _RIM + size[1], _RIM : _RIM + size[0]] = small
     with torch.inference_mode():
         dense = predict(model.network, to_input(padded[None]))
-    cells = decode(dense, threshold)[0]
+    cells, looks = decode_embedded(dense, threshold)[0]
     scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
     found = Cells((cells.boxes - _RIM) * scale, cells.labels, cells.scores, cells.class_scores)
     x, y = found.centres.T
-    return found[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return found[inside], looks[inside]
 
 
 def match_points(cells: Cells, points: NDArray[np.float32], radius: float = HIT_RADIUS) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from .losses import GradientBalance, Schedule, cross_entropy, exclusive_cross_en
 from .prototypes import prototypes
 from .targets import Targets
 
-__all__ = ["LossName", "Losses", "Objective"]
+__all__ = ["LossName", "Losses", "Objective", "likeness_loss"]
 
 LossName = Literal["exclusive", "ce", "focal", "ignore"]
 """How it is learnt where cells are. ``exclusive`` is what rounds use: Grad-Libra, and the exclusive branch where nobody
@@ -116,7 +116,7 @@ class Objective:
             if dense.embedding is not None:
                 factor = dense.cell.shape[-1] // dense.embedding.shape[-1]
                 f = dense.embedding.float()[image, :, row // factor, col // factor]
-                looks = self.looks_weight * _likeness(f, label, len(self.counts))
+                looks = self.looks_weight * likeness_loss(f, label, len(self.counts))
         total = known + unknown + naming + sides + looks
         return Losses(total, *(float(part.detach()) for part in (known, unknown, naming, sides, looks)))
 
@@ -134,16 +134,17 @@ def _box_loss(sides: Tensor, box: Tensor) -> Tensor:
     return loss
 
 
-def _likeness(f: Tensor, label: Tensor, n_classes: int) -> Tensor:
+def likeness_loss(f: Tensor, label: Tensor, n_classes: int, scale: float = _SCALE) -> Tensor:
     """Draw embeddings (n, d) to the mean direction of their class in this batch, away from those of the others.
 
-    The mean over classes, not cells: a rare class must be told from the others too. 0 where there is only one class.
+    `scale` is that of the cosines, for their softmax. The mean over classes, not cells: a rare class must be told from
+    the others too. 0 where there is only one class.
     """
     mu, present = prototypes(f, label, n_classes)
     if present.sum() < 2:
         return f.sum() * 0
     of_present = present.cumsum(0)[label] - 1
-    loss = proxy_loss(f, mu[present], of_present, _SCALE)
+    loss = proxy_loss(f, mu[present], of_present, scale)
     member = F.one_hot(of_present).to(f)
     return ((member.T @ loss) / member.sum(0)).mean()
 

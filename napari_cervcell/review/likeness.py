@@ -8,16 +8,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells import FloatArray, IntArray
+from ..cells import FloatArray
 
-__all__ = ["Embeddings", "find_similar", "prototypes", "reranked"]
+__all__ = ["Embeddings", "likeness", "prototypes", "reranked"]
 
 Embeddings = NDArray[np.float16] | NDArray[np.float32]
 
 _BLOCK = 1024  # rows at a time: they stay in the cache, and BLAS starts no threads for them
 _SIGN_AND_NUMBER = np.int32(0x8FFFE000 - 2**32)  # what a half's bits are, moved up by 13, without copies of the sign
 _FULL_WEIGHT = 5.0  # verdicts on a side after which its prototype counts fully
-_STRENGTH = 4.0  # on the scale of logits, for likeness that differs by 1
+_STRENGTH = 2.0  # on the scale of logits, for likeness that differs by 1; more costs where the model is right already
 _CERTAIN = 1e-4
 
 
@@ -62,22 +62,19 @@ def reranked(scores: FloatArray, embeddings: Embeddings, directions: FloatArray,
     accepted, rejected = np.flatnonzero(weights[:-1] > 0), weights[-1]
     if not len(accepted) and not rejected:
         return scores.copy()
-    likeness = _products(embeddings, directions * weights[:, None])
-    pull = -likeness[:, -1]
+    alike = _products(embeddings, directions * weights[:, None])
+    pull = -alike[:, -1]
     if len(accepted):
-        pull += likeness[:, accepted].max(axis=1)
+        pull += alike[:, accepted].max(axis=1)
     sure = np.clip(scores, _CERTAIN, 1 - _CERTAIN)
     moved: FloatArray = sure / (sure + (1 - sure) * np.exp(-np.float32(_STRENGTH) * pull))
     return moved
 
 
-def find_similar(embeddings: Embeddings, query: FloatArray, n: int) -> IntArray:
-    """Return the rows of the `n` cells most like `query` (d,), the most like first."""
-    likeness = _products(embeddings, np.asarray(query, np.float32)[None])[:, 0]
-    n = min(n, len(likeness))
-    best = np.argpartition(-likeness, n - 1)[:n] if n else np.zeros(0, np.int64)
-    order: IntArray = best[np.argsort(-likeness[best], kind="stable")]
-    return order
+def likeness(embeddings: Embeddings, query: FloatArray | Embeddings) -> FloatArray:
+    """Return float32 (n,), how like `query` (d,) each cell is: 1 for the same looks, -1 for the opposite."""
+    alike: FloatArray = _products(embeddings, np.asarray(query, np.float32)[None])[:, 0]
+    return alike
 
 
 def _products(embeddings: Embeddings, directions: FloatArray) -> FloatArray:

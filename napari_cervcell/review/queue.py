@@ -148,7 +148,9 @@ class Queue:
         source = rows.copy()
         source[again] = r["partner"][rows[again]]
         names = ("found_label", "found_score", "found_class_score", "lot", "stratum", "earlier_label", "earlier_score")
-        labels, scores, class_scores, lots, strata, earlier_labels, earlier_scores = (r[n][source] for n in names)
+        labels, found_scores, class_scores, lots, strata, earlier_labels, earlier_scores = (r[n][source] for n in names)
+        answers = r["answer"][source]
+        scores = np.where(np.isnan(answers), found_scores, answers)
         said = self._table.rows_of(self._table.annotations.ids.tolist())
         asked = said[r["partner"][said] >= 0]
         reviewed, rejected = (
@@ -160,6 +162,7 @@ class Queue:
         return Pool(
             labels,
             scores,
+            found_scores,
             class_scores,
             source,
             self._table.index.points,

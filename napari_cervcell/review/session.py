@@ -12,6 +12,8 @@ from psygnal import Signal
 from ..casefile import Case, State, Verdict
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
+from .answers import Answers
+from .boxes import drawn_box, usual_side
 from .counts import ClassCount, counts_of
 from .density import Density
 from .evidence import Evidence
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from ..slides import Slide
 
 __all__ = ["ReviewError", "Session"]
-
-_CELL_UM = 15.0  # side of the box of an added cell where nothing was detected to go by
-_USUAL_MPP = 0.25
 
 Which = int | Sequence[int] | IntArray | None
 Said = tuple[int | None, FloatArray, int | None]  # row (None: no such cell yet), box, class (None: not a cell)
@@ -56,6 +55,11 @@ class Session:
         By which what is worth asking is chosen; see :mod:`.strategies`. The mix always keeps a random share.
     seed : int
         Of what the strategies leave to chance.
+
+    Attributes
+    ----------
+    answers : Answers
+        What verdicts change at once, between rounds.
     """
 
     cells_changed = Signal()
@@ -77,6 +81,7 @@ class Session:
         self._table = CellTable(case)
         self._checked = case.checked_regions()
         self._queue = Queue(self._table, len(case.taxonomy), strategy, seed)
+        self.answers = Answers(self._table, self._queue, len(case.taxonomy))
         self._last_label = 0
 
     # ------------------------------------------------------------------------------------------------ the cells
@@ -123,12 +128,7 @@ class Session:
     @property
     def usual_side(self) -> float:
         """Side of the box of an added cell, level-0 pixels: that of the median detection, or of a usual cell."""
-        r = self._table.rows
-        found = np.flatnonzero(r["found"])
-        if not len(found):
-            return _CELL_UM / (self.case.mpp or _USUAL_MPP)
-        boxes = r["box"][found[:: max(1, len(found) // 4096)]]
-        return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+        return usual_side(self._table, self.case.mpp)
 
     @property
     def threshold(self) -> float:
@@ -281,7 +281,7 @@ class Session:
         Its class is `label`, or else the one given last. Raises CaseError, and ReviewError where its middle is not on
         the slide or it has no extent.
         """
-        drawn = self._checked_box(box)
+        drawn = drawn_box(box, self.case)
         if label is not None:
             self._last_label = label
         (row,) = self._say([(None, drawn, self._last_label)])
@@ -293,17 +293,9 @@ class Session:
 
         Raises CaseError, and ReviewError as :meth:`add_box`.
         """
-        (row,) = self._say([(row, self._checked_box(box), max(int(self.cells.labels[row]), 0))]).tolist()
+        (row,) = self._say([(row, drawn_box(box, self.case), max(int(self.cells.labels[row]), 0))]).tolist()
         self._go(row)
         return row
-
-    def _checked_box(self, box: Sequence[float] | FloatArray) -> FloatArray:
-        (x1, x2), (y1, y2) = sorted((box[0], box[2])), sorted((box[1], box[3]))
-        if not (0 <= (x1 + x2) / 2 < self.case.width and 0 <= (y1 + y2) / 2 < self.case.height):
-            raise ReviewError("A cell can be added on the slide only.")
-        if x2 - x1 < 1 or y2 - y1 < 1:
-            raise ReviewError("A box must have some extent.")
-        return np.array([x1, y1, x2, y2], np.float32)
 
     def check_region(self, box: Sequence[float] | FloatArray) -> None:
         """Say that all cells in a rectangle (two corners, level-0 pixels) are marked. Raises CaseError, ReviewError."""

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from ..cells import FloatArray, IntArray
 from ..taxonomy import Taxonomy
+from .likeness import likeness
+from .looks import LooksStore
 from .strategies import rarity, worth_asking
 from .table import CellTable
+from .verdicts import ReviewError
 
 __all__ = ["Choice", "Sheet", "Snapshot"]
 
-Order = Literal["score", "asking", "size"]
+Order = Literal["score", "asking", "size", "likeness"]
 Reviewed = Literal["all", "new", "reviewed", "second look"]
 
 
@@ -26,7 +29,10 @@ class Choice:
     Attributes
     ----------
     order : str
-        "score": what the model is surest of first; "asking": what is most worth asking; "size": the largest.
+        "score": what the model is surest of first; "asking": what is most worth asking; "size": the largest;
+        "likeness": what looks most like the cell `like`.
+    like : int or None
+        The row of that cell.
     split : bool
         Whether each class is a part of its own, the most severe first.
     reviewed : str
@@ -38,6 +44,7 @@ class Choice:
     """
 
     order: Order = "score"
+    like: int | None = None
     split: bool = True
     reviewed: Reviewed = "all"
     classes: tuple[bool, ...] | None = None
@@ -52,17 +59,24 @@ class Snapshot:
     labels: NDArray[np.int16]
     scores: FloatArray
     class_scores: FloatArray
+    answers: FloatArray
     states: NDArray[np.int8]
     disagrees: NDArray[np.bool_]
+    models: NDArray[np.int16]
+    partners: IntArray
+    looks: LooksStore
     threshold: float
     taxonomy: Taxonomy
 
     @classmethod
     def of(cls, table: CellTable, threshold: float, taxonomy: Taxonomy) -> Snapshot:
-        box, label, score, class_score, state, disagrees = (
-            table.rows[name].copy() for name in ("box", "label", "score", "class_score", "state", "disagrees")
+        box, label, score, class_score, answer, state, disagrees, model, partner = (
+            table.rows[name].copy()
+            for name in ("box", "label", "score", "class_score", "answer", "state", "disagrees", "model", "partner")
         )
-        return cls(box, label, score, class_score, state, disagrees, threshold, taxonomy)
+        return cls(
+            box, label, score, class_score, answer, state, disagrees, model, partner, table.looks, threshold, taxonomy
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,11 @@ class Sheet:
 
     @classmethod
     def of(cls, snapshot: Snapshot, choice: Choice) -> Sheet:
-        """Choose and sort the cells of `snapshot`."""
+        """Choose and sort the cells of `snapshot`.
+
+        By likeness they come last of which it is not known. Raises CaseError, and ReviewError where it is not known
+        what the cell to be like looks like.
+        """
         s = snapshot
         wanted = (s.states > 0) | ((s.states == 0) & (s.scores >= s.threshold))
         if choice.reviewed == "second look":
@@ -98,7 +116,7 @@ class Sheet:
             x, y = ((s.boxes[:, i] + s.boxes[:, i + 2]) / 2 for i in (0, 1))
             wanted &= (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
         rows = np.flatnonzero(wanted)
-        key = _key(s, rows, choice.order)
+        key = _likeness(s, rows, choice.like) if choice.order == "likeness" else _key(s, rows, choice.order)
         labels = s.labels[rows]
         if not choice.split:
             return cls(rows[np.argsort(-key, kind="stable")], [-1], np.array([0, len(rows)], np.int64))
@@ -112,9 +130,29 @@ class Sheet:
         return cls(np.concatenate([*sorted_rows, np.zeros(0, np.int64)]), parts, np.array(starts, np.int64))
 
 
+def _likeness(s: Snapshot, rows: IntArray, like: int | None) -> FloatArray:
+    """Return float32 (n,), how like the cell in the row `like` those in `rows` are; -2 where it is not known."""
+    of_all = np.full(len(s.labels), -2, np.float32)
+    if like is not None:
+        sources = np.where(s.partners >= 0, s.partners, np.arange(len(s.partners)))
+        source = int(sources[like])
+        known, looks = s.looks.of(int(s.models[source]))
+        at = np.flatnonzero(known == source)
+        if len(at):
+            inside = known < len(of_all)  # more may have been found meanwhile
+            of_all[known[inside]] = likeness(looks, looks[at[0]])[inside]
+            of_all[source] = 2.0  # itself first, also before its like to the last digit
+            return of_all[sources[rows]]
+    raise ReviewError(
+        "It is not known what this cell looks like: it was found by a model that does not say, or was added by hand. "
+        "Detect cells with the shipped model, or choose another cell."
+    )
+
+
 def _key(s: Snapshot, rows: IntArray, order: Order) -> FloatArray:
     """Return float32 (n,), by which `rows` are sorted, the greatest first."""
-    scores, class_scores = s.scores[rows], s.class_scores[rows]
+    answers, class_scores = s.answers[rows], s.class_scores[rows]
+    scores = np.where(np.isnan(answers), s.scores[rows], answers)
     if order == "size":
         sides = s.boxes[rows, 2:] - s.boxes[rows, :2]
         area: FloatArray = sides[:, 0] * sides[:, 1]

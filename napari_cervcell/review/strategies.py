@@ -40,7 +40,8 @@ class Pool:
     Attributes
     ----------
     labels : int16 (n,)
-    scores, class_scores : float32 (n,)
+    scores, found_scores, class_scores : float32 (n,)
+        The score as likeness has moved it (see :mod:`.answers`), and as the model gave it.
     places : int64 (n,)
         Where in `points` the centre of each is.
     points : float32 (m, 2)
@@ -61,6 +62,7 @@ class Pool:
 
     labels: NDArray[np.int16]
     scores: FloatArray
+    found_scores: FloatArray
     class_scores: FloatArray
     places: IntArray
     points: FloatArray
@@ -124,7 +126,8 @@ def missed(pool: Pool, n: int) -> IntArray:
 
 def committee(pool: Pool, n: int) -> IntArray:
     """Where the model before had found nothing, or was of another mind."""
-    change = np.abs(pool.scores - pool.earlier_scores) + pool.scores * (pool.labels != pool.earlier_labels)
+    scores = pool.found_scores
+    change = np.abs(scores - pool.earlier_scores) + scores * (pool.labels != pool.earlier_labels)
     disagreed: IntArray = np.flatnonzero((change > _DISAGREED) & (pool.earlier_labels != NO_LOOK))
     return disagreed[_best(change[disagreed], n)]
 

@@ -13,6 +13,7 @@ from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
 from .committee import NO_LOOK, opinions
 from .counts import tally
+from .looks import LooksStore
 from .rows import GrowingIndex, Rows
 from .sampling import lots_of, stratum_of
 
@@ -32,6 +33,7 @@ _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "label": np.int16(-1),
     "score": np.float32(GONE),
     "class_score": np.float32(np.nan),
+    "answer": np.float32(np.nan),  # the score as likeness moves it; see :mod:`.answers`
     "state": np.int8(GONE),
     "disagrees": np.bool_(False),
     # what the reviewer said
@@ -85,6 +87,8 @@ class CellTable:
         The centres of all rows, of the gone ones too.
     annotations : Annotations
         What the reviewer has said, as in the rows.
+    looks : LooksStore
+        What the detections look like.
     newest_model : int
         The number of the model that has scanned last, -1 for none; see :meth:`numbers_of`.
     """
@@ -98,6 +102,7 @@ class CellTable:
         detections, annotations = self._case.detections(), self._case.annotations()
         self.rows = Rows(_COLUMNS)
         self.index = GrowingIndex()
+        self.looks = LooksStore(self._case)
         self.annotations = annotations
         self._held = -1
         self._longest_reach = 0.0
@@ -131,6 +136,11 @@ class CellTable:
     def newest_model_id(self) -> str:
         """The id of the model that has scanned last, empty for none."""
         return self._models[self.newest_model] if self.newest_model >= 0 else ""
+
+    def sources_of(self, rows: IntArray) -> IntArray:
+        """Return the rows of the detections that `rows` stand for: of a reviewed cell that to which it is matched."""
+        partner = self.rows["partner"][rows]
+        return np.where(partner >= 0, partner, rows)
 
     def rows_of(self, annotations: Iterable[int]) -> IntArray:
         """Return the rows of annotations, by their ids."""
@@ -245,7 +255,8 @@ class CellTable:
         steps = list(scanned)
         if not steps:
             return
-        self.newest_model = self._number(self._case.runs()[-1].model_id)
+        run = self._case.runs()[-1]
+        self.newest_model = self._number(run.model_id)
         if any(step.tile.size != self._tile_size for step in steps):
             self._change_grid()
             return
@@ -257,6 +268,7 @@ class CellTable:
             start += len(rows)
             replaced.append(self._tiles.get(place, _NONE))
             self._tiles[place] = rows
+            self.looks.note(self.newest_model, run.id, *place, self._tile_size, rows)
         old = np.concatenate(replaced)
         self.rows["found"][old] = False
         earlier = old[self.rows["model"][old] != self.newest_model]
@@ -281,11 +293,14 @@ class CellTable:
         models = np.array([self._number(detections.model_ids[run]) for run in runs.tolist()], np.int16)
         found = self._append_found(detections.cells, models[run_of] if len(runs) else 0)
         self._tile_size = detections.tile_size
-        ends = np.cumsum(detections.counts)
-        self._tiles: dict[tuple[int, int], IntArray] = {
-            (x, y): found[end - n : end]
-            for (x, y), n, end in zip(detections.tiles.tolist(), detections.counts.tolist(), ends.tolist(), strict=True)
-        }
+        self._tiles: dict[tuple[int, int], IntArray] = {}
+        end = 0
+        for (x, y), n in zip(detections.tiles.tolist(), detections.counts.tolist(), strict=True):
+            start, end = end, end + n
+            self._tiles[x, y] = rows = found[start:end]
+            if n:
+                model, run = models[run_of[start]], detections.runs[start]
+                self.looks.note(int(model), int(run), x, y, self._tile_size, rows)
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:

@@ -130,6 +130,14 @@ class Commands:
         if session.current is not None:
             self.desk.view.go_to(session.cells.boxes[session.current], CLOSE_UP)
 
+    def find_similar(self) -> None:
+        """Go to the gallery, in the order of likeness to the current cell."""
+        panel = self._widget.gallery_panel
+        if panel.isVisible() or panel.like is None or panel.like != self.desk.session.current:
+            panel.find_similar()
+        self._widget.tabs.setCurrentWidget(panel)
+        panel.gallery.setFocus()
+
     def magnify(self, power: float) -> None:
         """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
         over = self.desk.viewer.mouse_over_canvas
@@ -176,6 +184,7 @@ class Commands:
             ),
             Key((FIT,), "the whole slide", self._widget.overview.show_all),
             Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
+            Key(("s",), "find similar: all cells, those like the current one first, and back", self.find_similar),
             Key(("h",), "hide or show the cells", self.toggle_overlay),
             Key(("[",), "show less sure detections too", lambda: self.change_threshold(-0.05), repeats=True),
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),

@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import (
     QColor,
+    QContextMenuEvent,
     QFont,
     QImage,
     QKeyEvent,
@@ -19,10 +20,9 @@ from qtpy.QtGui import (
     QResizeEvent,
     QWheelEvent,
 )
-from qtpy.QtWidgets import QAbstractScrollArea, QLabel
+from qtpy.QtWidgets import QAbstractScrollArea, QLabel, QMenu
 
-from ..casefile import State
-from .parts import text_on
+from .framed import paint_cell
 from .pictures import Crop
 from .thumbnails import Thumbnails
 from .words import describe
@@ -39,7 +39,6 @@ _HEAD = 24  # px of a part's heading
 _AHEAD = 2  # rows of pictures that are read before they come into sight, below and above
 _REST = 350  # ms that the pointer rests before the picture is enlarged
 _LARGE = 280  # px
-_MARKS = {State.ACCEPTED: "✓", State.CORRECTED: "◆", State.REJECTED: "✕", State.ADDED: "▲"}
 
 
 class Gallery(QAbstractScrollArea):
@@ -57,6 +56,8 @@ class Gallery(QAbstractScrollArea):
 
     chosen = Signal(int)
     """the session's row of the cell that was clicked or moved to"""
+    asked_for_similar = Signal()
+    """cells like the one that was clicked last"""
     selection_changed = Signal()
 
     def __init__(self, desk: Desk) -> None:
@@ -208,7 +209,9 @@ class Gallery(QAbstractScrollArea):
         top, height = self.verticalScrollBar().value(), self.viewport().height()
         seen = self._in(top, top + height)
         for position in seen:
-            self._paint_cell(painter, session, position, self._rectangle(position).translated(0, -top))
+            row = int(self._sheet.rows[position])
+            area, image = self._rectangle(position).translated(0, -top), self._thumbnails.get(self._crop(row))
+            paint_cell(painter, area, session, row, image, chosen=bool(self._selected[position]))
         for part, label in enumerate(self._sheet.labels):
             if self._tops[part + 1] > top and self._tops[part] < top + height:
                 # the heading of the part in sight stays at the top until the next one pushes it away
@@ -231,54 +234,6 @@ class Gallery(QAbstractScrollArea):
         painter.setFont(bold)
         painter.drawText(area.adjusted(_GAP + 16, 0, 0, 0), Qt.AlignmentFlag.AlignVCenter, f"{name}  {count:,}")
 
-    def _paint_cell(self, painter: QPainter, session: Session, position: int, area: QRect) -> None:
-        row = int(self._sheet.rows[position])
-        label, state = int(session.cells.labels[row]), int(session.states[row])
-        color = QColor(session.taxonomy[label].color) if label >= 0 else QColor(128, 128, 128)
-        image = self._thumbnails.get(self._crop(row))
-        if image is None:
-            painter.fillRect(area, QColor(128, 128, 128, 50))
-        else:
-            painter.drawImage(area, image)
-        if state in (State.REJECTED, -1):
-            painter.fillRect(area, QColor(90, 90, 90, 150))
-        painter.setPen(QPen(color, 2))
-        painter.drawRect(QRectF(area).adjusted(1, 1, -1, -1))
-        small = QFont(self.font())
-        small.setPixelSize(11)
-        small.setBold(True)
-        painter.setFont(small)
-        plate = QRect(area.left(), area.top(), 16, 16)
-        painter.fillRect(plate, color)
-        painter.setPen(QColor(text_on(color.name())))
-        painter.drawText(plate, Qt.AlignmentFlag.AlignCenter, session.taxonomy[label].letter if label >= 0 else "–")
-        score = float(session.cells.scores[row])
-        if np.isfinite(score) and score >= 0:
-            self._paint_words(painter, area, f"{score:.0%}", Qt.AlignmentFlag.AlignRight)
-        if state in _MARKS:
-            self._paint_words(painter, area, _MARKS[State(state)], Qt.AlignmentFlag.AlignLeft)
-        if bool(session.disagrees[row]):
-            plate = QRect(area.right() - 16, area.top(), 17, 16)
-            painter.fillRect(plate, QColor("#ffffff"))
-            painter.setPen(QColor("#000000"))
-            painter.drawText(plate, Qt.AlignmentFlag.AlignCenter, "?")
-        if self._selected[position] or row == session.current:
-            painter.setPen(QPen(QColor("#ffffff"), 3))
-            painter.drawRect(QRectF(area).adjusted(-1.5, -1.5, 1.5, 1.5))
-            painter.setPen(QPen(QColor("#000000"), 1))
-            painter.drawRect(QRectF(area).adjusted(-3.5, -3.5, 3.5, 3.5))
-        if self._selected[position]:
-            painter.fillRect(area, QColor(255, 255, 255, 45))
-
-    @staticmethod
-    def _paint_words(painter: QPainter, area: QRect, words: str, side: Qt.AlignmentFlag) -> None:
-        width = painter.fontMetrics().horizontalAdvance(words) + 8
-        left = area.left() if side == Qt.AlignmentFlag.AlignLeft else area.right() + 1 - width
-        plate = QRect(left, area.bottom() - 15, width, 16)
-        painter.fillRect(plate, QColor(0, 0, 0, 150))
-        painter.setPen(QColor("white"))
-        painter.drawText(plate, Qt.AlignmentFlag.AlignCenter, words)
-
     # ---------------------------------------------------------------------------------------------- mouse and keys
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
@@ -287,6 +242,20 @@ class Gallery(QAbstractScrollArea):
         if event.button() != Qt.MouseButton.LeftButton or position is None:
             return
         self._choose(position, event.modifiers())
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        self._hide_large()
+        position = self._position(event.pos())
+        if position is None:
+            return
+        if not self._selected[position]:
+            self._choose(position, Qt.KeyboardModifier.NoModifier)
+        else:
+            self.chosen.emit(int(self._sheet.rows[position]))
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction("Find similar to this cell\ts", self.asked_for_similar.emit)
+        menu.popup(event.globalPos())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         self._hide_large()

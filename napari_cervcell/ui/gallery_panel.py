@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -20,13 +21,18 @@ from superqt.utils import create_worker
 
 from ..review.sheet import Choice, Sheet
 from .gallery import Gallery
+from .like_chip import LikeChip
+from .parts import Button
+from .words import score_of
 
 if TYPE_CHECKING:
     from .desk import Desk
 
 __all__ = ["GalleryPanel"]
 
-_ORDERS = {"surest first": "score", "worth asking first": "asking", "largest first": "size"}
+_LIKENESS = "most alike first"
+_ORDERS = {"surest first": "score", "worth asking first": "asking", "largest first": "size", _LIKENESS: "likeness"}
+_NOBODY = "No cell is selected. Click the one that others shall be like."
 _REVIEWED = {"all cells": "all", "new": "new", "reviewed": "reviewed", "to look at again": "second look"}
 _FIELDS = {"30 µm": 30.0, "60 µm": 60.0, "120 µm": 120.0}
 _PAUSE = 1000  # ms between looks for new cells while a detection runs
@@ -41,6 +47,9 @@ class GalleryPanel(QWidget):
         self._desk = desk
         self._made: tuple[Any, ...] | None = None  # what the sheet was made from
         self._making = False
+        self._like: int | None = None  # the row of the cell that the others are likened to
+        self._before = next(iter(_ORDERS)), True  # order and split, to go back to
+        self._refused = False
         self.gallery = Gallery(desk)
         self.order = self._choice(_ORDERS, "In which order the cells of a class come")
         self.reviewed = self._choice(_REVIEWED, "Which cells; of those to look at again a newer model thinks otherwise")
@@ -50,6 +59,11 @@ class GalleryPanel(QWidget):
         self.split.setToolTip("The most severe class first, each under its own heading; else one sheet in one order.")
         self.in_view = QCheckBox("In view")
         self.in_view.setToolTip("Only cells that the canvas shows.")
+        self.find = Button("Find similar", "Put those cells first that look like the current one.", "similar", "s")
+        self.find.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.find.clicked.connect(self.find_similar)
+        self.chip = LikeChip()
+        self.chip.closed.connect(self.leave_similar)
         self.size = QSlider(Qt.Orientation.Horizontal)
         self.size.setRange(64, 200)
         self.size.setValue(self.gallery.side)
@@ -70,14 +84,17 @@ class GalleryPanel(QWidget):
         below = QHBoxLayout()
         below.addWidget(self.told, 1)
         below.addWidget(self.fresh)
+        below.addWidget(self.find)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.setSpacing(4)
         layout.addLayout(grid)
+        layout.addWidget(self.chip)
         layout.addWidget(self.gallery, 1)
         layout.addLayout(below)
-        for box in (self.order, self.reviewed):
-            box.currentIndexChanged.connect(self.renew)
+        self.order.currentIndexChanged.connect(self._ordered)
+        self.order.activated.connect(self._explain)
+        self.reviewed.currentIndexChanged.connect(self.renew)
         for check in (self.split, self.in_view):
             check.toggled.connect(self.renew)
         self.field.setCurrentText("60 µm")
@@ -85,6 +102,7 @@ class GalleryPanel(QWidget):
         self.size.valueChanged.connect(self._resize)
         self.fresh.clicked.connect(self.renew)
         self.gallery.selection_changed.connect(self._tell)
+        self.gallery.asked_for_similar.connect(self.find_similar)
         self._later = QTimer(self, singleShot=True, interval=_PAUSE)
         self._later.timeout.connect(self._look_again)
         desk.opened.connect(self._opened)
@@ -101,10 +119,12 @@ class GalleryPanel(QWidget):
         session = self._desk.session
         session.cells_changed.connect(self._changed)
         session.reloaded.connect(self._begin)
+        session.answers.changed.connect(self._changed)
         self._begin()
 
     def _begin(self) -> None:
         self._made = None
+        self._forget_like()  # its row has another number
         self.gallery.open(self._desk.session)
         self.renew()
 
@@ -117,21 +137,94 @@ class GalleryPanel(QWidget):
         self._look_again()
 
     def _asked(self) -> tuple[Any, ...]:
-        """Return what a sheet made now would depend on: first the reviewer's wishes, then how many rows there are."""
+        """Return what a sheet made now would depend on: first the reviewer's wishes, then how many rows there are, and
+        by which of the instant answers they are in order."""
         session = self._desk.session
         view = self._desk.view.rectangle() if self.in_view.isChecked() else None
+        order = _ORDERS[self.order.currentText()]
         choice = Choice(
-            order=_ORDERS[self.order.currentText()],
+            order=order,
+            like=self._like,
             split=self.split.isChecked(),
             reviewed=_REVIEWED[self.reviewed.currentText()],
             classes=tuple(session.classes_shown.tolist()),
             region=view,
         )
-        return choice, session.threshold, len(session.states)
+        answer = session.answers.number if order in ("score", "asking") else 0
+        return choice, session.threshold, len(session.states), answer
+
+    # ------------------------------------------------------------------------------------------------- likeness
+
+    @property
+    def like(self) -> int | None:
+        """The row of the cell to which the others are likened."""
+        return self._like
+
+    def find_similar(self) -> None:
+        """Show all cells in the order of their likeness to the current one; if they are already, go back."""
+        session = self._desk.session
+        if session.current is not None and session.current == self._like:
+            self.leave_similar()
+        elif self._liken():
+            self._set(_LIKENESS, False)
+            self.renew()
+        else:
+            self._desk.failed.emit(_NOBODY)
+
+    def leave_similar(self) -> None:
+        """Go back to the order in which the cells were before."""
+        if self._like is not None:
+            self._forget_like()
+            self.renew()
+
+    def _forget_like(self) -> None:
+        if self._like is not None:
+            self._like = None
+            self.chip.hide()
+            self._set(*self._before)
+
+    def _liken(self) -> bool:
+        """From now on liken to the current cell; return whether there is one."""
+        session = self._desk.session
+        if session is None or session.current is None:
+            return False
+        self._like = session.current
+        label = int(session.cells.labels[self._like])
+        self.chip.show_cell(session.taxonomy[label] if label >= 0 else None, score_of(session, self._like, by=""))
+        return True
+
+    def _set(self, order: str, split: bool) -> None:
+        for widget in (self.order, self.split):
+            widget.blockSignals(True)
+        self.order.setCurrentText(order)
+        self.split.setChecked(split)
+        for widget in (self.order, self.split):
+            widget.blockSignals(False)
+
+    def _ordered(self) -> None:
+        """Follow the reviewer's choice of an order."""
+        order = self.order.currentText()
+        self._refused = order == _LIKENESS and not self._liken()
+        if order != _LIKENESS and self._like is not None:
+            self._forget_like()
+            self._set(order, self._before[1])
+        elif self._refused:
+            self._set(*self._before)
+        self.renew()
+
+    def _explain(self) -> None:
+        """Tell a reviewer who has chosen likeness by hand why it could not be."""
+        if self._refused:
+            self._desk.failed.emit(_NOBODY)
+        self._refused = False
+
+    # ------------------------------------------------------------------------------------------------ the sheet
 
     def renew(self) -> None:
         """Make the sheet anew; large ones take their time, in a thread."""
         session = self._desk.session
+        if self.order.currentText() != _LIKENESS:
+            self._before = self.order.currentText(), self.split.isChecked()
         if session is None or not self.isVisible():
             self._made = None
             return
@@ -144,16 +237,26 @@ class GalleryPanel(QWidget):
 
         def done(sheet: Sheet) -> None:
             self._making = False
-            if self._desk.session is session and asked[2] <= len(session.states):
+            if self._desk.session is not session or asked[2] > len(session.states):
+                return
+            if asked[:2] != self._asked()[:2]:
+                self.renew()  # other cells were wished for meanwhile
+            else:
+                is_another = self._made is None or self._made[0].like != choice.like
                 self._made = asked
                 self.gallery.set_sheet(sheet)
+                if is_another and choice.like is not None:
+                    self.gallery.verticalScrollBar().setValue(0)
                 self._tell()
 
-        create_worker(Sheet.of, snapshot, choice, _connect={"returned": done, "errored": self._failed})
+        def failed(error: Exception) -> None:
+            self._making = False
+            if self._desk.session is session:
+                self.leave_similar()
+                self._desk.report(error)
 
-    def _failed(self, error: Exception) -> None:
-        self._making = False
-        raise error
+        connect = {"returned": done, "errored": failed}
+        create_worker(Sheet.of, snapshot, choice, _connect=connect, _ignore_errors=True)
 
     def _changed(self) -> None:
         self.gallery.viewport().update()
@@ -184,5 +287,5 @@ class GalleryPanel(QWidget):
         shown, chosen = self.gallery.count, len(self.gallery.selection)
         self.told.setText(f"{chosen:,} of {shown:,} selected" if chosen else f"{shown:,} cells")
         new = len(self._desk.session.states) - self._made[2]
-        self.fresh.setVisible(new > 0)
-        self.fresh.setText(f"{new:,} new: show")
+        self.fresh.setVisible(new > 0 or self._made[3] != self._asked()[3])
+        self.fresh.setText(f"{new:,} new: show" if new > 0 else "Put in order anew")

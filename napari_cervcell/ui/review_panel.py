@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxL
 from superqt import QElidingLabel, QLabeledDoubleSlider
 
 from .figures_words import about_share, in_words
+from .instant import InstantAnswer
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
 from .words import STATES, scores_of
@@ -44,6 +45,7 @@ class ReviewPanel(QWidget):
         self.name = QLabel()
         self.name.setToolTip("Class of the current cell")
         self.scores = QLabel()
+        self.scores.setWordWrap(True)
         self.scores.setToolTip("How sure the model is that there is a cell, and of its class")
         self.state = QLabel()
         self.state.setWordWrap(True)
@@ -108,6 +110,7 @@ class ReviewPanel(QWidget):
         slider.addWidget(QLabel("Show from"))
         slider.addWidget(self.threshold, 1)
         slider.addWidget(self.buttons["hide"])
+        self.instant = InstantAnswer(desk)
         self.reviewed = QLabel()
         self.reviewed.setToolTip("How far the review is")
         self.quality = QElidingLabel()
@@ -117,6 +120,7 @@ class ReviewPanel(QWidget):
         layout.addLayout(top)
         layout.addLayout(self._pairs)
         layout.addLayout(slider)
+        layout.addWidget(self.instant)
         layout.addWidget(self.reviewed)
         layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
@@ -131,6 +135,7 @@ class ReviewPanel(QWidget):
         self.threshold.blockSignals(False)
         session.current_changed.connect(self.refresh)
         session.counts_changed.connect(self.refresh)
+        session.answers.changed.connect(self.refresh)
         self.refresh()
 
     def _make_class_buttons(self, taxonomy: Taxonomy) -> None:

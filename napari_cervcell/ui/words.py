@@ -11,7 +11,7 @@ from ..casefile import State
 if TYPE_CHECKING:
     from ..review import Session
 
-__all__ = ["STATES", "describe", "scores_of"]
+__all__ = ["STATES", "describe", "score_of", "scores_of"]
 
 STATES = {
     0: "new",
@@ -24,8 +24,18 @@ STATES = {
 
 def scores_of(session: Session, row: int) -> str:
     """Say how sure the model is that there is a cell, and of its class; empty where no model spoke."""
-    scores = ("cell", session.cells.scores[row]), ("class", session.cells.class_scores[row])
-    return " · ".join(f"{what} {value:.0%}" for what, value in scores if np.isfinite(value))
+    scores = ("cell", score_of(session, row)), ("class", _percent(session.cells.class_scores[row]))
+    return " · ".join(f"{what} {value}" for what, value in scores if value)
+
+
+def score_of(session: Session, row: int, by: str = " by likeness") -> str:
+    """Say how sure the model is that there is a cell and, of one nobody spoke of, where likeness moves that."""
+    own, moved = _percent(session.cells.scores[row]), _percent(session.answers.score(row))
+    return f"{own} → {moved}{by}" if own and moved not in ("", own) and session.states[row] == 0 else own
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}" if np.isfinite(value) and value >= 0 else ""
 
 
 def describe(session: Session, mpp: tuple[float, float], row: int) -> str:

@@ -72,6 +72,45 @@ def test_cells_come_back_as_they_were(case: Case) -> None:
     np.testing.assert_array_equal(found.class_scores, cells.class_scores)
 
 
+def looks_of(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 128)).astype(np.float16)
+
+
+def test_what_cells_look_like_comes_back_tile_by_tile(case: Case) -> None:
+    run, looks = case.start_run("a", "a", "slide"), looks_of(3)
+    case.write_tile(run, 0, 0, 512, cells_at(1, 2, 3), looks)
+    case.write_tile(run, 512, 0, 512, cells_at(600))
+    case.write_tile(run, 1024, 0, 512, Cells(), looks[:0])
+    with Case.open(case.path) as again:
+        np.testing.assert_array_equal(again.looks(run, 0, 0, 512, 3), looks)
+        assert again.looks(run, 512, 0, 512, 1).shape == (0, 0)
+        assert again.looks(run, 1024, 0, 512, 0).shape == (0, 0)
+        assert len(again.detections()) == 4
+
+
+def test_a_case_from_before_cells_had_looks_opens_and_takes_them(case: Case) -> None:
+    run = case.start_run("a", "a", "slide")
+    case.write_tile(run, 0, 0, 512, cells_at(1, 2))
+    case.close()
+    connection = sqlite3.connect(case.path)
+    connection.execute("DROP TABLE looks")
+    connection.commit()
+    connection.close()
+    with Case.open(case.path) as again:
+        assert again.detections().cells.boxes[:, 0].tolist() == [1, 2]
+        assert again.looks(run, 0, 0, 512, 2).shape == (0, 0)
+        later = again.start_run("b", "b", "slide")
+        again.write_tile(later, 0, 0, 512, cells_at(7), looks_of(1))
+        np.testing.assert_array_equal(again.looks(later, 0, 0, 512, 1), looks_of(1))
+
+
+def test_looks_that_do_not_fit_their_cells_are_said_to_be_damaged(case: Case) -> None:
+    run = case.start_run("a", "a", "slide")
+    case.write_tile(run, 0, 0, 512, cells_at(1, 2), looks_of(2)[:, :5])
+    with pytest.raises(CaseError, match="damaged"):
+        case.looks(run, 0, 0, 512, 3)
+
+
 def test_tiles_are_saved_all_or_none(case: Case) -> None:
     run = case.start_run("a", "a", "slide")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_cervcell.cells import Cells
 from napari_cervcell.detection import DetectionError, Scan, pick_device
 from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
-from napari_cervcell.models import Model, decode
+from napari_cervcell.models import Model, decode, decode_embedded
 from napari_cervcell.models.heads import Dense
 from napari_cervcell.slides import Slide, open_slide, sample_slide
 
@@ -52,6 +52,18 @@ def test_openvino_finds_what_torch_finds(shipped_model: Model, tiles: np.ndarray
         assert_same(a, b, 0.1)
     for a, b in zip(torch_cells, decode(fast(tiles), 0.1), strict=True):
         assert_same(a, b, 0.5, px=8.0, score=0.06)  # bfloat16 has three digits: the next place may be the peak
+
+
+@needs_openvino
+def test_openvino_says_what_cells_look_like_as_torch_does(shipped_model: Model, tiles: np.ndarray) -> None:
+    (cells, looks), *_ = decode_embedded(TorchEngine(shipped_model, "cpu-torch")(tiles[:1]), 0.5)
+    assert looks.shape == (len(cells), 128)
+    for name, like in (("cpu-openvino-f32", 0.9999), ("cpu-openvino", 0.98)):
+        others, their_looks = decode_embedded(make_engine(shipped_model, name, SIDE, SIDE)(tiles[:1]), 0.3)[0]
+        for box, look in zip(cells.boxes, looks, strict=True):
+            same = np.abs(others.boxes - box).max(1) <= 1
+            assert (their_looks[same] @ look).min(initial=1) > like
+            assert same.any() or name == "cpu-openvino"
 
 
 class Odd(nn.Module):

@@ -137,11 +137,24 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
         rest = list(Scan(sample, shipped_model, region=region, case=case).run())
         assert rest[-1].done == 4
         assert len(rest) < 4
-        found = case.detections().cells
+        detections = case.detections()
+        found, ends = detections.cells, np.cumsum(detections.counts)
+        saved_looks = np.concatenate(
+            [
+                case.looks(int(detections.runs[end - n]), x, y, detections.tile_size, n)
+                for (x, y), n, end in zip(
+                    detections.tiles.tolist(), detections.counts.tolist(), ends.tolist(), strict=True
+                )
+                if n
+            ]
+        )
     whole = Cells.concatenate([s.cells for s in steps])
     order, as_found = (np.lexsort(c.boxes.T) for c in (whole, found))
     np.testing.assert_array_equal(found.boxes[as_found], whole.boxes[order])
     np.testing.assert_array_equal(found.scores[as_found], whole.scores[order])
+    looks = np.concatenate([step.looks for step in steps])
+    assert looks.shape == (len(whole), 128)
+    np.testing.assert_array_equal(saved_looks[as_found], looks[order])
 
 
 def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:

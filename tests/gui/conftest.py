@@ -74,9 +74,9 @@ def case_path(slide_path: Path) -> Path:
     return path
 
 
-def write_cells(case: Case, cells: Cells, model_id: str = "abc") -> None:
+def write_cells(case: Case, cells: Cells, model_id: str = "abc", looks: np.ndarray | None = None) -> None:
     run = case.start_run(model_id, "a model", "slide")
-    case.write_tile(run, 0, 0, int(TILE), cells)
+    case.write_tile(run, 0, 0, int(TILE), cells, looks)
     case.finish_run(run, "done")
 
 

@@ -60,21 +60,64 @@ def test_two_looks_agree_on_the_looks_of_a_cell_upside_down() -> None:
     torch.testing.assert_close(turned.embedding.flip(-2, -1), upright.embedding)
 
 
-def test_the_shipped_model_has_none_and_works_as_ever(shipped_model: Model, sample: Slide) -> None:
+@pytest.fixture(scope="module")
+def without(shipped_model: Model) -> Model:
+    """The shipped model as it was before it had an embedding."""
+    architecture = {k: v for k, v in shipped_model.card["architecture"].items() if k != "embedding"}
+    network = build(architecture).eval()
+    state = shipped_model.network.state_dict()
+    network.load_state_dict({k: v for k, v in state.items() if not k.startswith("head.embedding.")})
+    return Model(network, {**shipped_model.card, "architecture": architecture})
+
+
+def test_an_embedding_changes_no_detection_and_models_without_one_work_as_ever(
+    shipped_model: Model, without: Model, sample: Slide
+) -> None:
+    image = to_input(sample.read_scaled(2000, 2000, 640, 640, 2.0)[None])
     with torch.inference_mode():
-        dense = predict(shipped_model.network, to_input(sample.read_scaled(2000, 2000, 640, 640, 2.0)[None]))
-    cells, looks = decode_embedded(dense, 0.5)[0]
+        (cells, looks), (before, none) = (
+            decode_embedded(predict(m.network, image), 0.1)[0]
+            for m in (shipped_model, model_from_bytes(without.to_bytes()))
+        )
     assert len(cells) > 3
-    assert looks.shape == (len(cells), 0)
+    assert cells.to_bytes() == before.to_bytes()
+    assert looks.shape == (len(cells), 128)
+    assert none.shape == (len(cells), 0)
 
 
-def test_the_shipped_weights_are_loaded_bit_by_bit_and_saved_for_old_installations(shipped_model: Model) -> None:
+def test_cells_look_most_like_those_of_their_class(shipped_model: Model, sample: Slide, sample_truth: Path) -> None:
+    """The sample slide is of fields that the model has never seen."""
+    table = np.genfromtxt(sample_truth, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    looks, names = [], []
+    for left, top in ((2000, 1500), (4400, 1500), (2000, 3500), (4400, 3500)):
+        image = sample.read_scaled(left, top, 1638, 1638, 1.6)
+        with torch.inference_mode():
+            cells, found = decode_embedded(predict(shipped_model.network, to_input(image[None])), 0.5)[0]
+        centres = cells.moved(left, top, 1.6).centres
+        distances = np.hypot(*(centres[:, None] - np.stack([table["x"], table["y"]], 1)[None]).transpose(2, 0, 1))
+        near = distances.min(1) < 24
+        looks.append(found[near])
+        names.append(table["class"][distances.argmin(1)[near]])
+    look, name = np.concatenate(looks), np.concatenate(names)
+    alike = look @ look.T
+    np.fill_diagonal(alike, -1)
+    right = (name[np.argsort(-alike, 1)[:, :5]] == name[:, None]).mean()
+    chance = sum(((name == n).mean() ** 2) for n in np.unique(name))
+    assert len(name) > 60
+    assert right > chance + 0.1
+
+
+def test_the_shipped_weights_are_loaded_bit_by_bit(shipped_model: Model) -> None:
     stored = safetensors.torch.load_file(SHIPPED_MODEL)
     state = shipped_model.network.state_dict()
     assert state.keys() == stored.keys()
     assert all(torch.equal(state[k], v.to(state[k].dtype)) for k, v in stored.items())
-    assert format_of(shipped_model.to_bytes()) == "napari-cervcell model 1"
     assert model_from_bytes(shipped_model.to_bytes()).id == load_model().id
+    assert SHIPPED_MODEL.stat().st_size < 25e6
+
+
+def test_what_older_installations_know_is_saved_for_them(without: Model) -> None:
+    assert format_of(without.to_bytes()) == "napari-cervcell model 1"
 
 
 def test_an_embedding_asks_for_the_newer_format(small_model: Model) -> None:

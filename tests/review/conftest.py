@@ -43,17 +43,22 @@ def case(tmp_path: Path) -> Iterator[Case]:
 
 @pytest.fixture
 def scan(case: Case) -> Scan:
-    """Return ``scan(model, cells, place=(0, 0), size=1000)``: a run of one tile, saved in the case.
+    """Return ``scan(model, cells, place=(0, 0), size=1000, looks=None)``: a run of one tile, saved in the case.
 
     Cells are (x, y, label, score, class score), 60 px wide.
     """
 
     def run(
-        model: str, cells: Sequence[tuple[float, ...]], place: tuple[int, int] = (0, 0), size: int = 1000
+        model: str,
+        cells: Sequence[tuple[float, ...]],
+        place: tuple[int, int] = (0, 0),
+        size: int = 1000,
+        looks: Sequence[Sequence[float]] | None = None,
     ) -> list[Step]:
         table = np.array(cells, np.float32).reshape(-1, 5)
         found = Cells(np.hstack([table[:, :2] - 30, table[:, :2] + 30]), table[:, 2], table[:, 3], table[:, 4])
-        case.write_tile(case.start_run(model, model, "slide"), *place, size, found)
+        embedded = None if looks is None else np.array(looks, np.float16)
+        case.write_tile(case.start_run(model, model, "slide"), *place, size, found, embedded)
         return [Step(Place(*place, size), found)]
 
     return run
