@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import napari
 from qtpy.QtWidgets import QApplication
 
+from ..review.worklist import Worklist
 from ..slides import open_slide
 from .widget import ReviewWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["dock", "launch"]
+__all__ = ["dock", "launch", "launch_worklist"]
 
 PLUGIN = "napari-cervcell"
 
@@ -51,14 +52,34 @@ def launch(
         Where the slide cannot be read; no window is left open.
     """
     open_slide(slide_path).close()  # a file that cannot be read is told of before any window opens
-    viewer = napari.Viewer(title="CervCell", show=show)
-    widget = dock(viewer)
+    viewer, widget = _window(show)
     widget.desk.next_case_path = None if case_path is None else Path(case_path)
-    QApplication.processEvents()  # the canvas gets its size before the slide is fitted into it
     widget.open_slide(slide_path)
     session = widget.desk.session
     if detect and session is not None and not len(session.cells):
         widget.detect_panel.begin()
     if block:
         napari.run()
+    return viewer, widget
+
+
+def launch_worklist(
+    path: str | Path, show: bool = True, block: bool = True
+) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    """Open a worklist, a folder or a CSV file, at its first slide that is not done.
+
+    Raises WorklistError where it cannot be read; no window is left open.
+    """
+    worklist = Worklist.open(path)
+    viewer, widget = _window(show)
+    widget.worklist_panel.show_list(worklist)
+    if block:
+        napari.run()
+    return viewer, widget
+
+
+def _window(show: bool) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    viewer = napari.Viewer(title="CervCell", show=show)
+    widget = dock(viewer)
+    QApplication.processEvents()  # the canvas gets its size before a slide is fitted into it
     return viewer, widget

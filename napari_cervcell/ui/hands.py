@@ -110,6 +110,13 @@ class Hands:
         view = self.widget.desk.view
         self._drag(self.canvas, a, QPoint(*(round(v) for v in view.to_canvas(*end))))
 
+    def double_click_on(self, widget: QWidget, place: QPoint) -> None:
+        """Double-click a place in `widget`."""
+        self._cross_into(widget)
+        for click in (QTest.mouseClick, QTest.mouseDClick):
+            click(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+        self.rest(0.05)
+
     def drag_on(self, widget: QWidget, start: QPointF, end: QPointF) -> None:
         """Drag with the left button between two places in `widget`; where they are one, click."""
         self._cross_into(widget)

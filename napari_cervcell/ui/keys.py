@@ -94,6 +94,7 @@ class KeyFilter(QObject):
         self._active = active
         self._keys: dict[str, Key] = {}
         self._down: set[int] = set()
+        self._typed: set[int] = set()  # pressed in a text field: what that leaves alone, Qt offers to its parents
         QApplication.instance().installEventFilter(self)
 
     def set_keys(self, keys: Sequence[Key]) -> None:
@@ -113,9 +114,12 @@ class KeyFilter(QObject):
             ours = event.key() in self._down
             if not event.isAutoRepeat():
                 self._down.discard(event.key())
+                self._typed.discard(event.key())
             return ours
         key = self._keys.get(name_of(event))
-        if key is None or _types_text(target):
+        if kind == QEvent.Type.KeyPress and _types_text(target):
+            self._typed.add(event.key())
+        if key is None or _types_text(target) or event.key() in self._typed:
             return False
         event.accept()
         if kind == QEvent.Type.KeyPress:
