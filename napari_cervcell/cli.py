@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .bench.commands import add_screenshots, add_sitting
 from .errors import CervcellError
 from .ui.command_line import add_window_commands
 
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--scheduler", default="", metavar="tcp://HOST:8786", help="on the workers of a dask cluster")
 
     add_window_commands(command)
+    add_screenshots(command, _progress)
 
     annotate = command("annotate", _annotate, "Bring verdicts from a table into a case, as a reviewer's.")
     annotate.add_argument("case", type=Path)
@@ -170,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     detecting.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
     detecting.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
+    add_sitting(lambda name, run, text: command(name, run, text, kinds), _measured, _progress)
     return parser
 
 

@@ -74,8 +74,8 @@ class Habits(QObject):
         panel.split.setChecked(left.get("split", True))
         panel.in_view.setChecked(left.get("in_view", False))
         if place := left.get("current"):
-            row = session.at(*place, 1.0)
-            if row is not None:
+            rows = session.index.within(*place, *place)
+            for row in rows[session.states[rows] >= 0][:1].tolist():
                 widget.commands.click(row)  # the view is where it was left, with this cell in it or not
         session.current_changed.connect(self._soon)
         session.cells_changed.connect(self._soon)
