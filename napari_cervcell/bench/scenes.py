@@ -14,7 +14,7 @@ from typing import Any
 
 __all__: list[str] = []
 
-_CLOSE = (2700.0, 1000.0, 3300.0, 1500.0)  # level-0 px
+_CLOSE = (5400.0, 4100.0, 5900.0, 4500.0)  # level-0 px
 _PATIENCE = 240.0  # seconds
 
 
@@ -22,17 +22,15 @@ class _Scenes:
     """Plays the scenes; each method is one, and they are played in this order."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        import napari
-
-        from ..ui.app import dock
+        from ..ui.app import open_window
         from ..ui.hands import Hands
 
         self.folder, self.out, self.only = Path(job["folder"]), Path(job["out"]), job["only"]
-        self.viewer = napari.Viewer(title="CervCell")
+        self.viewer, widget = open_window()
         self.viewer.theme = job["theme"]
         self.viewer.window.resize(*job["size"])
         self.viewer.window._qt_window.move(0, 0)
-        self.hands = Hands(self.viewer, dock(self.viewer))
+        self.hands = Hands(self.viewer, widget)
         self.widget, self.desk = self.hands.widget, self.hands.widget.desk
         self.hands.rest(1.0)
         self.number = 0
@@ -148,7 +146,7 @@ class _Scenes:
         self.hands.rest(2.0)
         self._picture("comparing")
         self.desk.closing.emit()
-        self._open("crowded.tiff")
+        self._open("crowded.svs")
 
     def error(self) -> None:
         self._reviewed()
@@ -160,13 +158,13 @@ class _Scenes:
         self.hands.click(self.widget.error_bar.close_button)
 
     def many(self) -> None:
-        self._open("crowded.tiff")
+        self._open("crowded.svs")
         self.hands.key("ctrl+0")
         self.hands.rest(2.0)
         self._picture("many")
 
     def many_close(self) -> None:
-        self._open("crowded.tiff")
+        self._open("crowded.svs")
         self.hands.key("n")
         self.hands.key("ctrl+4")
         self.hands.rest(1.0)

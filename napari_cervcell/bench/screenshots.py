@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from ..casefile import Case, open_case
+from ..cells import Cells, GridIndex
 from ..detection import Scan
 from ..errors import CervcellError
 from ..learning import TrainingProcess
 from ..models import load_model, model_from_bytes
 from ..review import Session
 from ..slides import foreground, open_slide, sample_slide
+from ..slides.make import make_slide
 from ..taxonomy import BETHESDA
 from ..ui.display import virtual_display
 from .cells import fill_case, random_cells
@@ -36,7 +38,8 @@ LOOKS = [
 
 _SECONDS = 600.0
 _ROUND = 20.0
-_TOLD = 120  # labelled cells of the sample slide on which a verdict is given
+_TOLD = 150  # cells of the sample slide on which a verdict is given, as its labels say
+_LARGE, _FOCI, _FOCUS = (24_000, 18_000), 9, 1500.0  # level-0 px
 _FIELD = (0.0, 0.0, 3000.0, 2200.0)  # level-0 px, where the round's model looks too
 
 
@@ -76,7 +79,7 @@ def take_screenshots(
             name = f"{theme}_{size[0]}x{size[1]}{f'_{100 * scale}%' if scale > 1 else ''}"
             progress(name)
             work = stage / name
-            shutil.copytree(prepared or stage / "prepared", work)
+            shutil.copytree(prepared or stage / "prepared", work, symlinks=True)
             (out / name).mkdir(exist_ok=True)
             job = {
                 "way": name, "folder": str(work), "out": str(out / name), "theme": theme, "size": size, "only": only,
@@ -117,10 +120,10 @@ def _prepare(folder: Path, cells: int, progress: Callable[[str], object]) -> Non
     slide = Path(shutil.copy(sample_slide(), folder / "smear.tiff"))
     progress("finding cells")
     _review(slide, progress)
-    crowded = folder / "crowded.tiff"
-    crowded.symlink_to("smear.tiff")
+    progress("making a large slide")
+    crowded = make_slide(folder / "crowded.svs", *_LARGE).slide
     with open_slide(crowded) as opened, open_case(crowded.with_name(crowded.name + ".cervcell"), opened) as case:
-        fill_case(case, random_cells(cells, (opened.width, opened.height)))
+        fill_case(case, _with_foci(random_cells(cells, _LARGE)))
     listed = folder / "monday"
     listed.mkdir()
     reviewed = slide.with_name(slide.name + ".cervcell")
@@ -141,6 +144,13 @@ def _prepare(folder: Path, cells: int, progress: Callable[[str], object]) -> Non
     (listed / "gone.svs").symlink_to("nowhere.svs")
 
 
+def _with_foci(cells: Cells) -> Cells:
+    """Let the abnormal among `cells` lie together in some places, as they do."""
+    foci = np.random.default_rng(1).uniform(0, 1, (_FOCI, 2)) * _LARGE
+    away = np.min([np.hypot(*(cells.centres - focus).T) for focus in foci], axis=0) > _FOCUS
+    return Cells(cells.boxes, np.where(away, 0, cells.labels), cells.scores, cells.class_scores)
+
+
 def _review(slide: Path, progress: Callable[[str], object]) -> None:
     """Find the cells of the sample slide, say what its labels say of some, and train a round on that."""
     path = slide.with_name(slide.name + ".cervcell")
@@ -149,11 +159,16 @@ def _review(slide: Path, progress: Callable[[str], object]) -> None:
         for _ in Scan(opened, model, foreground=foreground(opened), case=case).run():
             pass
         with sample_slide().with_name("cric_sample_points.csv").open(newline="", encoding="utf-8") as file:
-            rows = [(float(r["x"]), float(r["y"]), r["class"]) for r in csv.DictReader(file)]
+            labelled = [(float(r["x"]), float(r["y"]), r["class"]) for r in csv.DictReader(file)]
+        known = GridIndex(np.array([place[:2] for place in labelled], np.float32))
         session = Session(None, case, threshold=model.threshold)
-        session.import_verdicts(rows[:: max(1, len(rows) // _TOLD)])
-        for row in session.queue[:12].tolist():
-            session.reject(row)
+        for _ in range(_TOLD):
+            row = session.next()
+            there = None if row is None else known.nearest(*session.index.points[row].tolist(), 40.0)
+            if there is None:
+                session.reject()
+            else:
+                session.set_class(case.taxonomy.index(labelled[there][2]))
         session.check_region((2600.0, 1000.0, 3400.0, 1600.0))
     progress("training a round")
     process = TrainingProcess(path, slide, seconds=_ROUND, reviewer="ada")

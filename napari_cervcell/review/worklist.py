@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,8 +147,8 @@ class Worklist:
 
     def index(self, slide: Path) -> int | None:
         """Return where a slide is on the list, None if it is not."""
-        wanted = slide.resolve()
-        return next((i for i, item in enumerate(self.items) if item.slide.resolve() == wanted), None)
+        wanted = os.path.abspath(slide)  # links stay what they are: two of them may lead to one file
+        return next((i for i, item in enumerate(self.items) if os.path.abspath(item.slide) == wanted), None)
 
     def next_to_do(self, at: int | None) -> int | None:
         """Return the first item after `at` that is there and not done, round again at the end; None where all are.

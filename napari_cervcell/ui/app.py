@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDockWidget
 
 from ..review.worklist import Worklist
 from ..slides import open_slide
@@ -15,7 +15,7 @@ from .widget import ReviewWidget
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["dock", "launch", "launch_worklist"]
+__all__ = ["dock", "launch", "launch_worklist", "open_window"]
 
 PLUGIN = "napari-cervcell"
 
@@ -52,7 +52,7 @@ def launch(
         Where the slide cannot be read; no window is left open.
     """
     open_slide(slide_path).close()  # a file that cannot be read is told of before any window opens
-    viewer, widget = _window(show)
+    viewer, widget = open_window(show)
     widget.desk.next_case_path = None if case_path is None else Path(case_path)
     widget.open_slide(slide_path)
     session = widget.desk.session
@@ -71,7 +71,7 @@ def launch_worklist(
     Raises WorklistError where it cannot be read; no window is left open.
     """
     worklist = Worklist.open(path)
-    viewer, widget = _window(show)
+    viewer, widget = open_window(show)
     widget.worklist_panel.show_list(worklist)
     if block:
         napari.run()
@@ -81,5 +81,8 @@ def launch_worklist(
 def _window(show: bool) -> tuple[napari.viewer.Viewer, ReviewWidget]:
     viewer = napari.Viewer(title="CervCell", show=show)
     widget = dock(viewer)
+    for name in ("layer list", "layer controls"):
+        if (list_of_napari := widget.window().findChild(QDockWidget, name)) is not None:
+            list_of_napari.hide()
     QApplication.processEvents()  # the canvas gets its size before a slide is fitted into it
     return viewer, widget

@@ -9,6 +9,7 @@ from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import (
     QColor,
     QFont,
+    QHideEvent,
     QImage,
     QKeyEvent,
     QMouseEvent,
@@ -294,6 +295,10 @@ class Gallery(QAbstractScrollArea):
         self._rest.start()
 
     def leaveEvent(self, event: object) -> None:
+        self._hide_large()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
         self._hide_large()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
