@@ -164,7 +164,10 @@ def _review(slide: Path, progress: Callable[[str], object]) -> None:
         session = Session(None, case, threshold=model.threshold)
         for _ in range(_TOLD):
             row = session.next()
-            there = None if row is None else known.nearest(*session.index.points[row].tolist(), 40.0)
+            if row is None:
+                break
+            x, y = session.index.points[row].tolist()
+            there = known.nearest(x, y, 40.0)
             if there is None:
                 session.reject()
             else:

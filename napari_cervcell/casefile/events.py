@@ -329,10 +329,11 @@ class ReviewRecord(Record):
         """Return str (m,), the model that each checked region put to the test, empty where not known."""
         return self._present().checked_models
 
-    def events(self) -> list[Event]:
-        """Return the audit trail, oldest first. Raises CaseError."""
+    def events(self, after: int = 0) -> list[Event]:
+        """Return the audit trail, oldest first, from behind the event with the id `after`. Raises CaseError."""
+        sql = f"SELECT id, {_COLUMNS} FROM events WHERE id > ? ORDER BY id"
         with self._store.access() as connection:
-            rows = connection.execute(f"SELECT id, {_COLUMNS} FROM events ORDER BY id").fetchall()
+            rows = connection.execute(sql, (after,)).fetchall()
         return [
             # SQLite has no NaN: it keeps NULL
             Event(

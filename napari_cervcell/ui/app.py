@@ -78,7 +78,9 @@ def launch_worklist(
     return viewer, widget
 
 
-def _window(show: bool) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    """Open napari with the Review widget and all the room there is for the slide: napari's lists of layers are put
+    away; its Window menu brings them back."""
     viewer = napari.Viewer(title="CervCell", show=show)
     widget = dock(viewer)
     for name in ("layer list", "layer controls"):

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ..review.pace import PAUSE, Pace
+from ..review.pace import PAUSE, Pace, Stopwatch
 from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
 
@@ -39,6 +39,7 @@ class CasePanel(QWidget):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
+        self._stopwatch = Stopwatch()
         self._counts = QGridLayout()
         self._counts.setVerticalSpacing(2)
         self._counts.setHorizontalSpacing(2)
@@ -68,6 +69,8 @@ class CasePanel(QWidget):
         end.addWidget(self.done, 1)
         self.path = QElidingLabel()
         self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
+        for label in (self.path, self.pace):
+            label.setEllipsesWidth(16)  # napari's style puts space around the words of a label
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._counts)
@@ -83,6 +86,7 @@ class CasePanel(QWidget):
 
     def _opened(self) -> None:
         session, case = self._desk.session, self._desk.case
+        self._stopwatch = Stopwatch(case.reviewer)
         self.reviewer.value = case.reviewer
         self.path.setText(f"Saved in {case.path}")
         self.path.setToolTip(f"Every verdict is saved at once in {case.path}")
@@ -150,8 +154,10 @@ class CasePanel(QWidget):
     def _show_pace(self, _figures: object = None) -> None:
         case = self._desk.case
         if case is not None:
-            pace = Pace.of(case.events(), case.reviewer)
-            self.pace.setText(in_words(pace))
+            if self._stopwatch.reviewer != case.reviewer:
+                self._stopwatch = Stopwatch(case.reviewer)
+            self._stopwatch.hear(case.events(self._stopwatch.newest))
+            self.pace.setText(in_words(self._stopwatch.pace))
 
     def _show_class(self, label: int, shown: bool) -> None:
         if self._desk.session is not None:

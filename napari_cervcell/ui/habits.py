@@ -101,8 +101,8 @@ class Habits(QObject):
     # ----------------------------------------------------------------------------------------------- the window
 
     def _restore_window(self) -> None:
-        with suppress(OSError, ValueError):
-            self._kept = json.loads(self._file.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, TypeError):
+            self._kept = dict(json.loads(self._file.read_text(encoding="utf-8")))
         widget, kept = self._widget, self._kept
         widget.desk.reviewer = kept.get("reviewer")
         widget.tabs.setCurrentIndex(min(kept.get("tab", 0), 1))  # the worklist comes with its own
