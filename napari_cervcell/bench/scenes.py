@@ -145,8 +145,7 @@ class _Scenes:
         panel.compare(rounds[-1])
         self.hands.rest(2.0)
         self._picture("comparing")
-        self.desk.closing.emit()
-        self._open("crowded.svs")
+        self._close_dialogs()
 
     def error(self) -> None:
         self._reviewed()
@@ -202,7 +201,10 @@ class _Scenes:
         dialog.close()
 
     def _close_dialogs(self) -> None:
-        self.desk.closed.emit()
+        from qtpy.QtWidgets import QDialog
+
+        for dialog in self.widget.findChildren(QDialog):
+            dialog.close()
         self.hands.rest(0.2)
 
 

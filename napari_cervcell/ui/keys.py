@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
@@ -146,11 +147,13 @@ class KeySheet(QDialog):
         rows = -(-len(keys) // 2)  # in two halves, for small screens
         for i, key in enumerate(keys):
             half, row = divmod(i, rows)
-            grid.addWidget(QLabel(" or ".join(f"<b>{name}</b>" for name in key.names)), row, 2 * half)
+            grid.addWidget(QLabel(" or ".join(f"<b>{escape(name)}</b>" for name in key.names)), row, 2 * half)
             grid.addWidget(QLabel(key.what), row, 2 * half + 1)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(18, 16, 18, 14)
+        layout.setSpacing(12)
         note = QLabel("They work wherever the focus is, except in a text field.")
         layout.addLayout(grid)
         layout.addWidget(note)
