@@ -48,11 +48,11 @@ class _Scenes:
 
     def _open(self, name: str, case: str | None = None) -> None:
         """Open a slide in place of the one that is open; its own case, or a new one of another name."""
-        path = self.folder / name
-        if self.desk.slide is not None and self.desk.slide.path == path and case is None:
+        path, case_path = self.folder / name, self.folder / (case or f"{name}.cervcell")
+        if self.desk.case is not None and self.desk.case.path == case_path:
             return
         self.viewer.layers.clear()
-        self.desk.next_case_path = self.folder / case if case else None
+        self.desk.next_case_path = case_path
         self.widget.open_slide(path)
         self.hands.wait("the slide is open", lambda: self.desk.session is not None)
         self.widget.tabs.setCurrentIndex(0)
@@ -79,6 +79,9 @@ class _Scenes:
 
     def detecting(self) -> None:
         self._open("smear.tiff", "fresh.cervcell")
+        self.desk.view.go_to(_CLOSE)
+        self.desk.view.zoom = 0.4
+        self.hands.rest(0.3)
         self.widget.detect_panel.scope.value = "slide"
         self.hands.click(self.widget.detect_panel.start)
         status = self.widget.detect_panel.status
