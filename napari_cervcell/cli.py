@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .bench.commands import add_screenshots, add_sitting
 from .errors import CervcellError
 from .simulation.command import add_simulate_command
+from .ui.command_line import add_window_commands
 
 if TYPE_CHECKING:
     from .casefile import Case
@@ -83,9 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--workers", type=int, default=0, metavar="N", help="this many slides at once, on this machine")
     where.add_argument("--scheduler", default="", metavar="tcp://HOST:8786", help="on the workers of a dask cluster")
 
-    review = command("review", _review, "Open a slide in napari for review.")
-    review.add_argument("slide", type=Path)
-    review.add_argument("--case", type=Path, help="case file; by default beside the slide")
+    add_window_commands(command)
+    add_screenshots(command, _progress)
 
     annotate = command("annotate", _annotate, "Bring verdicts from a table into a case, as a reviewer's.")
     annotate.add_argument("case", type=Path)
@@ -172,12 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     detecting.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best)")
     detecting.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
     detecting.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
-
-    demo = command("demo", _demo, "Open the sample slide; without a display, do a scripted sitting on it.")
-    demo.add_argument(
-        "--out", type=Path, default=Path("demo"), help="where the sitting's files go (default: %(default)s)"
-    )
-    demo.add_argument("--scripted", action="store_true", help="do the scripted sitting also where there is a display")
+    add_sitting(lambda name, run, text: command(name, run, text, kinds), _measured, _progress)
     return parser
 
 
@@ -251,14 +247,6 @@ def _detect(options: argparse.Namespace) -> Answer:
         "failed": [{"slide": str(o.job.slide), "error": o.error} for o in outcomes if o.answer is None],
         "seconds": round(time.monotonic() - start, 2),
     }
-
-
-def _review(options: argparse.Namespace) -> None:
-    from .slides import open_slide
-    from .ui.app import launch
-
-    open_slide(options.slide).close()  # a slide that cannot be opened is refused before a window appears
-    launch(options.slide, options.case)
 
 
 def _annotate(options: argparse.Namespace) -> Answer:
@@ -403,20 +391,6 @@ def _bench_detect(options: argparse.Namespace) -> Answer:
 
     bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
     return _measured(bench, options)
-
-
-def _demo(options: argparse.Namespace) -> Answer | None:
-    from .ui.display import has_display
-
-    if has_display() and not options.scripted:
-        from .slides import sample_slide
-        from .ui.app import launch
-
-        launch(sample_slide(), detect=True)
-        return None
-    from .ui.sitting import run_on_virtual_display
-
-    return run_on_virtual_display(options.out)
 
 
 def _slide_of(case: Case, given: Path | None) -> Path:

@@ -155,11 +155,11 @@ class Taxonomy:
 BETHESDA = Taxonomy(
     "The Bethesda System",
     (
-        CellClass("NILM", "N", "#4f8fc4", "1", "negative", 0),
-        CellClass("ASC-US", "U", "#8fd0a8", "2", "low grade", 1),
-        CellClass("LSIL", "L", "#f2d24b", "3", "low grade", 2),
-        CellClass("ASC-H", "A", "#f29c38", "4", "high grade", 3),
-        CellClass("HSIL", "H", "#e2574c", "5", "high grade", 4),
-        CellClass("SCC", "S", "#d65fb3", "6", "high grade", 5),
+        CellClass("NILM", "N", "#7395bf", "1", "negative", 0),
+        CellClass("ASC-US", "U", "#7bdebb", "2", "low grade", 1),
+        CellClass("LSIL", "L", "#fff05a", "3", "low grade", 2),
+        CellClass("ASC-H", "A", "#e07a10", "4", "high grade", 3),
+        CellClass("HSIL", "H", "#d04545", "5", "high grade", 4),
+        CellClass("SCC", "S", "#9b16c2", "6", "high grade", 5),
     ),
 )

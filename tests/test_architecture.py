@@ -33,7 +33,7 @@ MAY_USE: dict[str, set[str]] = {
 }
 WINDOW = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt5", "PyQt6", "PySide6"}
 # run alone, in processes of their own
-MEASURED_WINDOWS = {PACKAGE / "bench" / "window.py", PACKAGE / "bench" / "cellwindow.py"}
+MEASURED_WINDOWS = {PACKAGE / "bench" / f"{name}.py" for name in ("window", "cellwindow", "sittingwindow", "scenes")}
 HEAVY = {"torch", "torchvision"}
 
 

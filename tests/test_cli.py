@@ -22,8 +22,19 @@ from napari_cervcell.slides import sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
 COMMANDS = [
-    "info", "detect", "review", "annotate", "train", "evaluate", "simulate", "export", "import", "make-slide", "demo",
-]  # fmt: skip
+    "info",
+    "detect",
+    "review",
+    "annotate",
+    "train",
+    "evaluate",
+    "simulate",
+    "export",
+    "import",
+    "make-slide",
+    "demo",
+    "screenshots",
+]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
@@ -46,9 +57,20 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert stop.value.code == 0
     assert "--json" in capsys.readouterr().out
+
+
+def test_a_worklist_without_slides_is_refused_before_a_window_opens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "monday.csv"
+    table.write_text("name\nA.svs\n")
+    assert "monday.csv has no column slide" in refused(capsys, "review", table)
+    table.unlink()
+    assert "There is no slide in" in refused(capsys, "review", tmp_path)
+    assert "for one slide" in refused(capsys, "review", tmp_path, "--case", tmp_path / "a.cervcell")
 
 
 def test_info_says_what_a_slide_is(capsys: pytest.CaptureFixture[str]) -> None:

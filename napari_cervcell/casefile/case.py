@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..taxonomy import BETHESDA, Taxonomy
 from .events import ReviewRecord
 from .rounds import RoundRecord
 from .scans import ScanRecord
-from .store import CaseError, Store
+from .store import CaseError, Store, now
 
 __all__ = ["SUFFIX", "Case", "SlideLike", "default_case_path", "open_case"]
 
@@ -138,6 +138,28 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     def place(self, value: tuple[float, float, float]) -> None:
         # said again and again while somebody looks around: not worth waiting for the disk
         self._store.set_meta("place", value, durable=False)
+
+    @property
+    def opened(self) -> tuple[str, str] | None:
+        """When the case was last opened for review (UTC, ISO 8601) and by whom; None where nobody has."""
+        opened = self._store.meta("opened", optional=True)
+        return None if opened is None else (str(opened[0]), str(opened[1]))
+
+    def note_opened(self) -> None:
+        """Note that the reviewer has opened the case now."""
+        self._store.set_meta("opened", [now(), self.reviewer], durable=False)
+
+    @property
+    def desk(self) -> dict[str, Any]:
+        """How the reviewer has left the desk: what a window wants back when it opens the case again.
+
+        It is each reviewer's own, and empty at first.
+        """
+        return dict(self._store.meta(f"desk of {self.reviewer}", optional=True) or {})
+
+    @desk.setter
+    def desk(self, value: dict[str, Any]) -> None:
+        self._store.set_meta(f"desk of {self.reviewer}", value, durable=False)
 
     def close(self) -> None:
         """Close the file. Nothing needs saving; what is called afterwards raises CaseError."""

@@ -90,7 +90,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the audit trail. `kind` is a verdict's, or "check", "undo", "redo", "round".
+    """One line of the audit trail. `kind` is a verdict's, or "check", "undo", "redo", "round", "done", "reopen".
 
     `group` is the id of the first event of the same undo step (0: not to be undone); `target` the group that an undo
     or redo is about, or the round whose model is used from then on (0: the shipped model);
@@ -289,6 +289,22 @@ class ReviewRecord(Record):
             append_events(connection, self.reviewer, [("check", 0, *region, -1, -1, None, model_id, group, 0, 0)])
         return group
 
+    @property
+    def done(self) -> tuple[str, str] | None:
+        """When the case was called done (UTC, ISO 8601) and by whom; None where it is not. Raises CaseError."""
+        with self._store.access() as connection:
+            newest = connection.execute(
+                "SELECT kind, time, reviewer FROM events WHERE kind IN ('done', 'reopen') ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return None if newest is None or newest[0] != "done" else (str(newest[1]), str(newest[2]))
+
+    def set_done(self, done: bool) -> None:
+        """Say that the case is done, or that it is not after all; undo passes this by. Raises CaseError."""
+        with self._store.transaction() as connection:
+            append_events(
+                connection, self.reviewer, [("done" if done else "reopen", 0, 0, 0, 0, 0, -1, -1, None, "", 0, 0, 0)]
+            )
+
     def undo(self) -> bool:
         """Take back the newest step; return whether there was one. Raises CaseError."""
         return self._step("undo")
@@ -317,10 +333,11 @@ class ReviewRecord(Record):
         """Return str (m,), the model that each checked region put to the test, empty where not known."""
         return self._present().checked_models
 
-    def events(self) -> list[Event]:
-        """Return the audit trail, oldest first. Raises CaseError."""
+    def events(self, after: int = 0) -> list[Event]:
+        """Return the audit trail, oldest first, from behind the event with the id `after`. Raises CaseError."""
+        sql = f"SELECT id, {_COLUMNS} FROM events WHERE id > ? ORDER BY id"
         with self._store.access() as connection:
-            rows = connection.execute(f"SELECT id, {_COLUMNS} FROM events ORDER BY id").fetchall()
+            rows = connection.execute(sql, (after,)).fetchall()
         return [
             # SQLite has no NaN: it keeps NULL
             Event(

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 
 from ..casefile import Case
 from .verdicts import ReviewError
 
-__all__ = ["export_model", "import_model"]
+__all__ = ["export_model", "import_model", "usual_threshold"]
+
+
+def usual_threshold() -> float:
+    """Return the score from which the shipped model's detections are shown, read from its card: that needs no torch."""
+    card = Path(__file__).parents[1] / "models" / "cervcell-lite0.json"
+    try:
+        return float(json.loads(card.read_text(encoding="utf-8"))["threshold"])
+    except (OSError, ValueError, KeyError):
+        return 0.5
 
 
 def export_model(case: Case, round_id: int, path: str | Path) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDockWidget
 
+from ..review.worklist import Worklist
 from ..slides import open_slide
 from .widget import ReviewWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["dock", "launch"]
+__all__ = ["dock", "launch", "launch_worklist", "open_window"]
 
 PLUGIN = "napari-cervcell"
 
@@ -51,14 +52,39 @@ def launch(
         Where the slide cannot be read; no window is left open.
     """
     open_slide(slide_path).close()  # a file that cannot be read is told of before any window opens
-    viewer = napari.Viewer(title="CervCell", show=show)
-    widget = dock(viewer)
+    viewer, widget = open_window(show)
     widget.desk.next_case_path = None if case_path is None else Path(case_path)
-    QApplication.processEvents()  # the canvas gets its size before the slide is fitted into it
     widget.open_slide(slide_path)
     session = widget.desk.session
     if detect and session is not None and not len(session.cells):
         widget.detect_panel.begin()
     if block:
         napari.run()
+    return viewer, widget
+
+
+def launch_worklist(
+    path: str | Path, show: bool = True, block: bool = True
+) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    """Open a worklist, a folder or a CSV file, at its first slide that is not done.
+
+    Raises WorklistError where it cannot be read; no window is left open.
+    """
+    worklist = Worklist.open(path)
+    viewer, widget = open_window(show)
+    widget.worklist_panel.show_list(worklist)
+    if block:
+        napari.run()
+    return viewer, widget
+
+
+def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
+    """Open napari with the Review widget and all the room there is for the slide: napari's lists of layers are put
+    away; its Window menu brings them back."""
+    viewer = napari.Viewer(title="CervCell", show=show)
+    widget = dock(viewer)
+    for name in ("layer list", "layer controls"):
+        if (list_of_napari := widget.window().findChild(QDockWidget, name)) is not None:
+            list_of_napari.hide()
+    QApplication.processEvents()  # the canvas gets its size before a slide is fitted into it
     return viewer, widget

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from ..review.pace import PAUSE, Pace, Stopwatch
 from .classes_dialog import ClassesDialog
 from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
@@ -39,6 +40,7 @@ class CasePanel(QWidget):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
+        self._stopwatch = Stopwatch()
         self._counts = QGridLayout()
         self._counts.setVerticalSpacing(2)
         self._counts.setHorizontalSpacing(2)
@@ -48,6 +50,11 @@ class CasePanel(QWidget):
         self.chips: dict[int, QToolButton] = {}
         self.reviewer = LineEdit(label="Reviewer", tooltip="Your name; it is noted with every verdict")
         self.reviewer.native.editingFinished.connect(self._set_reviewer)
+        self.done = Button("Done", "You are through with this case; press again to go on with it.", "accept", "e")
+        self.done.setCheckable(True)
+        self.done.clicked.connect(desk.set_done)
+        self.pace = QElidingLabel()
+        self.pace.setToolTip(f"Your time at this case; pauses of over {PAUSE:.0f} s are left out")
         form = Container(widgets=[self.reviewer], labels=True)
         form.margins = (0, 0, 0, 0)
         self.format = QComboBox()
@@ -58,19 +65,29 @@ class CasePanel(QWidget):
         out = QHBoxLayout()
         out.addWidget(self.format, 1)
         out.addWidget(self.export_button, 1)
+        end = QHBoxLayout()
+        end.addWidget(self.pace, 1)
+        end.addWidget(self.done, 1)
         self.path = QElidingLabel()
         self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
+        for label in (self.path, self.pace):
+            label.setEllipsesWidth(16)  # napari's style puts space around the words of a label
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._counts)
         layout.addWidget(form.native)
+        layout.addLayout(end)
         layout.addLayout(out)
         layout.addWidget(self.path)
         desk.opened.connect(self._opened)
         desk.figures_changed.connect(self._show_figures)
+        desk.figures_changed.connect(self._show_pace)
+        desk.done_changed.connect(self._show_done)
+        desk.reviewer_changed.connect(self._show_pace)
 
     def _opened(self) -> None:
         session, case = self._desk.session, self._desk.case
+        self._stopwatch = Stopwatch(case.reviewer)
         self.reviewer.value = case.reviewer
         self.path.setText(f"Saved in {case.path}")
         self.path.setToolTip(f"Every verdict is saved at once in {case.path}")
@@ -123,6 +140,7 @@ class CasePanel(QWidget):
             self.figures[i] = figures
         session.counts_changed.connect(self.refresh)
         self.refresh()
+        self._show_done()
 
     def refresh(self) -> None:
         """Count again."""
@@ -146,14 +164,27 @@ class CasePanel(QWidget):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
+    def _show_done(self) -> None:
+        done = self._desk.case.done
+        self.done.setChecked(done is not None)
+        self.done.setText(f"Done by {done[1]}" if done else "Done")
+
+    def _show_pace(self, _figures: object = None) -> None:
+        case = self._desk.case
+        if case is not None:
+            if self._stopwatch.reviewer != case.reviewer:
+                self._stopwatch = Stopwatch(case.reviewer)
+            self._stopwatch.hear(case.events(self._stopwatch.newest))
+            self.pace.setText(in_words(self._stopwatch.pace))
+
     def _show_class(self, label: int, shown: bool) -> None:
         if self._desk.session is not None:
             self._desk.session.show_class(label, shown)
 
     def _set_reviewer(self) -> None:
         name = self.reviewer.value.strip()
-        if self._desk.case is not None and name:
-            self._desk.case.reviewer = name
+        if name:
+            self._desk.set_reviewer(name)
 
     def _ask_and_export(self) -> None:
         _, suffix = _FORMATS[self.format.currentText()]
@@ -169,6 +200,14 @@ class CasePanel(QWidget):
         with self._desk.guard():
             export_case(self._desk.case, path, _FORMATS[self.format.currentText()][0])
             self._desk.said.emit(f"Exported to {path}.")
+
+
+def in_words(pace: Pace) -> str:
+    """Return "12 min · 3.4 s a cell"; empty where nothing was said yet."""
+    if not pace.cells:
+        return ""
+    spent = f"{pace.seconds / 60:.0f} min" if pace.seconds >= 60 else f"{pace.seconds:.0f} s"
+    return spent if pace.per_cell is None else f"{spent} · {pace.per_cell:.1f} s a cell"
 
 
 def _small(label: QLabel) -> QLabel:

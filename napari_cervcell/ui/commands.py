@@ -149,6 +149,10 @@ class Commands:
         self._widget.tabs.setCurrentIndex(0 if there else 1)
         (self.desk.view.canvas.native if there else self._widget.gallery_panel.gallery).setFocus()
 
+    def toggle_done(self) -> None:
+        """Call the case done, or not done after all."""
+        self.desk.set_done(self.desk.case.done is None)
+
     def toggle_overlay(self) -> None:
         self._widget.overlay.visible = not self._widget.overlay.visible
         self._widget.review_panel.buttons["hide"].setText("Hide" if self._widget.overlay.visible else "Show")
@@ -190,6 +194,9 @@ class Commands:
             Key(("]",), "show surer detections only", lambda: self.change_threshold(+0.05), repeats=True),
             Key(("d",), "pause looking for cells, and go on", self._widget.detect_panel.toggle_pause),
             Key(("t",), "learn now: a quick round", self._widget.learn_panel.begin),
+            Key(("e",), "this case is done, or not after all", self.toggle_done),
+            Key((">",), "next case of the worklist", self._widget.worklist_panel.go_on),
+            Key(("<",), "case before", self._widget.worklist_panel.go_back),
             Key(("esc",), "leave a tool", self._widget.pointer.put_down),
             Key(("?",), "this list", self._widget.show_keys),
         ]

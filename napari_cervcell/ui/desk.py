@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,10 @@ from superqt.utils import create_worker
 from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import Session
-from ..review.models import export_model, import_model
+from ..review.models import export_model, import_model, usual_threshold
+from ..review.places import case_path_for
 from ..slides import Slide
 from .memory import Memory
-from .places import case_path_for
 from .tasks import Detection, Training, use_torch
 from .view import Rectangle, View
 
@@ -32,15 +31,6 @@ __all__ = ["Desk"]
 _FIGURES_MS = 200
 
 
-def _usual_threshold() -> float:
-    """Return the score from which the shipped model's detections are shown, read from its card: that needs no torch."""
-    card = Path(__file__).parents[1] / "models" / "cervcell-lite0.json"
-    try:
-        return float(json.loads(card.read_text(encoding="utf-8"))["threshold"])
-    except (OSError, ValueError, KeyError):
-        return 0.5
-
-
 class Desk(QObject):
     """One reviewer's desk: at most one slide on it at a time.
 
@@ -52,6 +42,8 @@ class Desk(QObject):
     view : View or None
     memory : Memory or None
         Of the place on the slide.
+    reviewer : str or None
+        Who reviews, in this case and the next ones; None for the login name.
     session : Session or None
         None while no slide is open, or one whose µm per pixel nobody has told yet.
     detection, training
@@ -72,6 +64,9 @@ class Desk(QObject):
     failed = Signal(str)
     """an error for the user, in words"""
     models_changed = Signal()
+    reviewer_changed = Signal()
+    done_changed = Signal()
+    """the reviewer has called the case done, or not done after all"""
     figures_changed = Signal(list)
     """what the verdicts tell of each class, list of ClassFigures: some time after the last change"""
 
@@ -83,6 +78,7 @@ class Desk(QObject):
         self.memory: Memory | None = None
         self.session: Session | None = None
         self.next_case_path: Path | None = None
+        self.reviewer: str | None = None
         self.detection = Detection(self)
         self.detection.found.connect(self._take_in)
         self.detection.failed.connect(self.report)
@@ -113,7 +109,7 @@ class Desk(QObject):
         slide: Slide = layer.metadata["slide"]
         path, self.next_case_path = self.next_case_path, None
         with self.guard():
-            self._case = open_case(path or self._place(slide), slide)
+            self._case = open_case(path or self._place(slide), slide, self.reviewer)
             self.layer = layer
             self.view = View(self.viewer, layer)
             if slide.mpp is None and self._case.mpp is not None:
@@ -150,7 +146,8 @@ class Desk(QObject):
         self.view.place = place
 
     def _begin(self) -> None:
-        self.session = Session(self.slide, self._case, threshold=_usual_threshold())
+        self.session = Session(self.slide, self._case, threshold=usual_threshold())
+        self._case.note_opened()
         self.opened.emit()
         self.session.counts_changed.connect(self._figures_soon)
         self.figures_changed.emit(self.session.figures())
@@ -185,6 +182,25 @@ class Desk(QObject):
             self._case.close()
         self._case = self.memory = self.session = self.layer = self.view = None
         self.closed.emit()
+
+    @property
+    def work(self) -> str:
+        """What is running, in words; empty where nothing is."""
+        running = {"Cells are still being looked for": self.detection, "A round of training runs": self.training}
+        return " and ".join(words for words, task in running.items() if task.running)
+
+    def set_reviewer(self, name: str) -> None:
+        """Note who reviews from now on."""
+        self.reviewer = name
+        if self._case is not None:
+            self._case.reviewer = name
+        self.reviewer_changed.emit()
+
+    def set_done(self, done: bool) -> None:
+        """Note that the reviewer is done with the case, or is not after all."""
+        with self.guard():
+            self._case.set_done(done)
+        self.done_changed.emit()
 
     # -------------------------------------------------------------------------------------------------- errors
 

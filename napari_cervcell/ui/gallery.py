@@ -10,6 +10,7 @@ from qtpy.QtGui import (
     QColor,
     QContextMenuEvent,
     QFont,
+    QHideEvent,
     QImage,
     QKeyEvent,
     QMouseEvent,
@@ -263,6 +264,10 @@ class Gallery(QAbstractScrollArea):
         self._rest.start()
 
     def leaveEvent(self, event: object) -> None:
+        self._hide_large()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
         self._hide_large()
 
     def wheelEvent(self, event: QWheelEvent) -> None:

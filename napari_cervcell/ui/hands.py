@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QEnterEvent, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+from qtpy.QtWidgets import QApplication, QLineEdit, QScrollArea, QWidget
 
 from ..errors import CervcellError
 from .streaming import is_sharp
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hands", "HandsError"]
 
-_KEYS = {"space": Qt.Key.Key_Space, "enter": Qt.Key.Key_Return, "esc": Qt.Key.Key_Escape}
+_KEYS = {"space": Qt.Key.Key_Space, "enter": Qt.Key.Key_Return, "esc": Qt.Key.Key_Escape, "right": Qt.Key.Key_Right}
 
 
 class HandsError(CervcellError):
@@ -64,12 +64,16 @@ class Hands:
 
     def key(self, name: str, target: QWidget | None = None) -> None:
         """Press and release a key, named as in :mod:`.keys`, in the canvas or in `target`."""
+        self.press(name, target)
+        self.rest(0.02)
+
+    def press(self, name: str, target: QWidget | None = None) -> None:
+        """Press and release a key as :meth:`key` does, and return at once."""
         *modifiers, last = name.split("+")
         held = Qt.KeyboardModifier.NoModifier
         for modifier in modifiers:
             held |= {"ctrl": Qt.KeyboardModifier.ControlModifier, "shift": Qt.KeyboardModifier.ShiftModifier}[modifier]
         QTest.keyClick(target or self.canvas, _KEYS.get(last, last), held)
-        self.rest(0.02)
 
     def click(self, button: QWidget) -> None:
         """Click a button, after scrolling to it."""
@@ -77,6 +81,21 @@ class Hands:
         self._cross_into(button)
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
         self.rest(0.02)
+
+    def save_as(self, button: QWidget, path: Path) -> None:
+        """Click a button that asks for a file, and type `path` into the dialog."""
+
+        def fill() -> None:
+            line = dialog.findChild(QLineEdit) if (dialog := QApplication.activeModalWidget()) else None
+            if line is None:
+                QTimer.singleShot(50, fill)
+                return
+            line.selectAll()
+            QTest.keyClicks(line, str(path))
+            QTest.keyClick(line, Qt.Key.Key_Return)
+
+        QTimer.singleShot(50, fill)
+        self.click(button)
 
     def scroll_to(self, widget: QWidget) -> None:
         """Scroll the panel so that `widget` can be seen."""
@@ -110,6 +129,13 @@ class Hands:
         view = self.widget.desk.view
         self._drag(self.canvas, a, QPoint(*(round(v) for v in view.to_canvas(*end))))
 
+    def double_click_on(self, widget: QWidget, place: QPoint) -> None:
+        """Double-click a place in `widget`."""
+        self._cross_into(widget)
+        for click in (QTest.mouseClick, QTest.mouseDClick):
+            click(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+        self.rest(0.05)
+
     def drag_on(self, widget: QWidget, start: QPointF, end: QPointF) -> None:
         """Drag with the left button between two places in `widget`; where they are one, click."""
         self._cross_into(widget)
@@ -142,6 +168,20 @@ class Hands:
         self.wait_sharp()
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
+    def screen(self, path: Path, *, sharp: bool = True) -> None:
+        """Save a picture of the whole screen, with dialogs and what pops up; when the slide is `sharp`, or at once."""
+        if sharp:
+            self.dismiss_notices()
+            self.rest(0.3)
+            self.wait_sharp()
+            self.rest(0.3)
+        QApplication.primaryScreen().grabWindow(0).save(str(path))
+
+    def hover(self, widget: QWidget, place: QPoint, seconds: float) -> None:
+        """Rest the mouse over a place in `widget`."""
+        self._mouse("move", place, widget=widget)
+        self.rest(seconds)
+
     def _cross_into(self, widget: QWidget) -> None:
         """Tell the widgets around the canvas that the mouse comes or goes: only a real pointer makes Qt do so."""
         comes = widget is self.canvas
@@ -154,6 +194,11 @@ class Hands:
             there = QPointF(around.mapToGlobal(around.rect().center()))
             QApplication.sendEvent(around, QEnterEvent(here, here, there) if comes else QEvent(QEvent.Type.Leave))
             around = around.parentWidget()
+
+    def grab(self, what: str, place: QPoint) -> None:
+        """ "press", drag ("move") or "release" the canvas at a place on it, and return at once."""
+        self._cross_into(self.canvas)
+        self._mouse(what, place, held=what == "move")
 
     def _mouse(self, what: str, place: QPoint, held: bool = False, widget: QWidget | None = None) -> None:
         # QTest's mouse moves carry no button, so that a drag cannot be done with them

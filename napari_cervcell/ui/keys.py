@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
@@ -94,6 +95,7 @@ class KeyFilter(QObject):
         self._active = active
         self._keys: dict[str, Key] = {}
         self._down: set[int] = set()
+        self._typed: set[int] = set()  # pressed in a text field: what that leaves alone, Qt offers to its parents
         QApplication.instance().installEventFilter(self)
 
     def set_keys(self, keys: Sequence[Key]) -> None:
@@ -113,9 +115,12 @@ class KeyFilter(QObject):
             ours = event.key() in self._down
             if not event.isAutoRepeat():
                 self._down.discard(event.key())
+                self._typed.discard(event.key())
             return ours
         key = self._keys.get(name_of(event))
-        if key is None or _types_text(target):
+        if kind == QEvent.Type.KeyPress and _types_text(target):
+            self._typed.add(event.key())
+        if key is None or _types_text(target) or event.key() in self._typed:
             return False
         event.accept()
         if kind == QEvent.Type.KeyPress:
@@ -142,11 +147,13 @@ class KeySheet(QDialog):
         rows = -(-len(keys) // 2)  # in two halves, for small screens
         for i, key in enumerate(keys):
             half, row = divmod(i, rows)
-            grid.addWidget(QLabel(" or ".join(f"<b>{name}</b>" for name in key.names)), row, 2 * half)
+            grid.addWidget(QLabel(" or ".join(f"<b>{escape(name)}</b>" for name in key.names)), row, 2 * half)
             grid.addWidget(QLabel(key.what), row, 2 * half + 1)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(18, 16, 18, 14)
+        layout.setSpacing(12)
         note = QLabel("They work wherever the focus is, except in a text field.")
         layout.addLayout(grid)
         layout.addWidget(note)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF, QResizeEvent
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMessageBox, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt import QCollapsible
 
 from .icons import icon
 
-__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "set_theme_color", "text_on"]
+__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "confirm", "set_theme_color", "text_on"]
 
 _UNLIMITED = 16_777_215  # Qt's QWIDGETSIZE_MAX
 _HEADING = (
@@ -77,6 +77,17 @@ class Section(QCollapsible):
     def _let_grow(self, is_open: bool) -> None:
         # QCollapsible holds its content to the height that it had when it was opened; ours grow with their texts
         self.content().setMaximumHeight(_UNLIMITED if is_open else 0)
+
+
+def confirm(parent: QWidget, words: str, yes: str) -> bool:
+    """Ask the user something, `yes` being the button that agrees; return whether it was pressed."""
+    box = QMessageBox(QMessageBox.Icon.Question, "CervCell", words, parent=parent)
+    agree = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
+    box.exec()
+    agreed = box.clickedButton() is agree
+    box.deleteLater()
+    return agreed
 
 
 def set_theme_color(widget: QWidget, color: str) -> None:

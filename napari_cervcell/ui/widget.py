@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -30,20 +30,24 @@ from .commands import Commands
 from .desk import Desk
 from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
+from .habits import Habits
 from .icons import icon
 from .keys import KeyFilter, KeySheet
 from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
 from .overview_panel import OverviewPanel
-from .parts import Button, ErrorBar, Section, set_theme_color
+from .parts import Button, ErrorBar, Section, confirm, set_theme_color
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
 from .streaming import follow
+from .worklist_panel import WorklistPanel
 
 if TYPE_CHECKING:
     import napari.viewer
+
+    from ..review.worklist import Item
 
 __all__ = ["ReviewWidget"]
 
@@ -66,10 +70,11 @@ class ReviewWidget(QWidget):
         self.overlay: Overlay | None = None
         self.pointer: Pointer | None = None
         self.commands = Commands(self)
-        self._changing = False
+        self._changing = self._is_settled = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
         self._connect()
+        self.habits = Habits(self)
         self._repaint_icons()
         follow(napari_viewer)
         self._take_latest_slide()
@@ -127,9 +132,12 @@ class ReviewWidget(QWidget):
         self.gallery_panel = GalleryPanel(self.desk)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
         self.tabs.tabBar().setToolTip("One cell after the other, or all side by side. Key: g")
         self.tabs.addTab(scroll, "Review")
         self.tabs.addTab(self.gallery_panel, "Gallery")
+        self.worklist_panel = WorklistPanel(self.desk)
+        self.tabs.addTab(self.worklist_panel, "Worklist")
         self.stack.addWidget(self.tabs)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -156,17 +164,19 @@ class ReviewWidget(QWidget):
         picture = QLabel()
         picture.setPixmap(icon("cervcell").pixmap(96, 96))
         picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        words = QLabel("<h3>Open a slide, or try the sample slide</h3>Cells are found, you correct some, it learns.")
+        words = QLabel("<h3>Open a slide,<br>or try the sample slide</h3>Cells are found, you correct some, it learns.")
         words.setWordWrap(True)
         words.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.open_button = Button("Open a slide …", "Choose a slide file. Or drag it onto the window.", "open")
         self.open_button.clicked.connect(self._ask_and_open)
         self.sample_button = Button("Open the sample slide", "A small slide that comes with the plugin.", "sample")
         self.sample_button.clicked.connect(lambda: self.open_slide(sample_slide()))
+        self.folder_button = Button("Open a folder of slides …", "Its slides become your worklist.", "worklist")
+        self.folder_button.clicked.connect(lambda: self.worklist_panel.ask_for_folder())
         column = QVBoxLayout(page)
         column.setContentsMargins(24, 24, 24, 24)
         column.addStretch(1)
-        for widget in (picture, words, self.open_button, self.sample_button):
+        for widget in (picture, words, self.open_button, self.folder_button, self.sample_button):
             column.addWidget(widget)
         column.addStretch(2)
         return page
@@ -180,6 +190,7 @@ class ReviewWidget(QWidget):
         desk.mpp_missing.connect(self._ask_mpp)
         desk.failed.connect(self._show_error)
         desk.said.connect(show_info)
+        self.worklist_panel.wanted.connect(self.open_item)
         layers.events.inserted.connect(self._layer_came)
         layers.events.removed.connect(self._layer_went)
         layers.selection.events.active.connect(self._layer_chosen)
@@ -195,6 +206,23 @@ class ReviewWidget(QWidget):
         """Open a slide file through the plugin's reader."""
         with self.desk.guard():
             self._viewer.open(str(path), plugin="napari-cervcell")
+
+    def open_item(self, item: Item) -> None:
+        """Open a slide of the worklist in place of the one that is open; where work is running on that, ask first."""
+        words = f"{self.desk.work}. What was found and said so far is kept." if self.desk.work else ""
+        if words and not confirm(self, words, "Stop it and go on"):
+            return
+        tab = self.tabs.currentWidget()
+        before = [layer for layer in self._viewer.layers if "slide" in layer.metadata]
+        self.desk.next_case_path = item.case
+        self.open_slide(item.slide)
+        self.desk.next_case_path = None
+        opened = self.desk.layer is not None and self.desk.layer not in before
+        for layer in before if opened else ():
+            self._viewer.layers.remove(layer)
+        if opened:
+            self.tabs.setCurrentIndex(0 if tab is self.worklist_panel else self.tabs.indexOf(tab))
+        self._show_page()
 
     def _ask_and_open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a slide")
@@ -265,7 +293,11 @@ class ReviewWidget(QWidget):
 
     def _show_page(self) -> None:
         self.top.setVisible(self.desk.layer is not None)
-        self.stack.setCurrentIndex(1 if self.desk.session is not None else 0)
+        sitting, listed = self.desk.session is not None, self.worklist_panel.worklist is not None
+        self.stack.setCurrentIndex(1 if sitting or listed else 0)
+        if listed:
+            for i in range(self.tabs.count() - 1):
+                self.tabs.setTabEnabled(i, sitting)  # without a sitting, the worklist is left
 
     def _ask_mpp(self) -> None:
         dialog = MppDialog(self.desk.slide.path.name, self)
@@ -276,8 +308,13 @@ class ReviewWidget(QWidget):
                 "Open it again to be asked again."
             )
         )
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._close_with_slide(dialog)
         dialog.open()
+
+    def _close_with_slide(self, dialog: QDialog) -> None:
+        """Let a dialog speak of the slide that is open, and of no other."""
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.desk.closed.connect(dialog.close)
 
     def _show_error(self, message: str) -> None:
         self.error_bar.show_message(message)
@@ -285,6 +322,7 @@ class ReviewWidget(QWidget):
 
     def shut_down(self) -> None:
         """Stop all work and close the case; nothing is lost, everything is on disk."""
+        self.worklist_panel.stop()
         self.desk.clear()
 
     def hideEvent(self, event: QHideEvent) -> None:
@@ -294,8 +332,22 @@ class ReviewWidget(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        if not self._is_settled:
+            self._is_settled = True
+            self._main_window().installEventFilter(self)
+            QTimer.singleShot(0, self.habits.restore_dock)  # the window gives docks their sizes first
         if self.desk.layer is None:
             self._take_latest_slide()
+
+    def eventFilter(self, target: QObject, event: QEvent) -> bool:
+        # only a person who closes napari's window is asked; a script knows what it does
+        if event.type() == QEvent.Type.Close and event.spontaneous() and target is self._main_window():
+            self.habits.keep_window()
+            work = self.desk.work
+            if work and not confirm(self, f"{work}. What was found and said so far is kept.", "Stop it and close"):
+                event.ignore()
+                return True
+        return False
 
     def _main_window(self) -> QWidget:
         window = self.window()
@@ -311,7 +363,6 @@ class ReviewWidget(QWidget):
         """Show what the slide says about itself."""
         self._show_dialog(PropertiesDialog(self.desk.slide, self))
 
-    @staticmethod
-    def _show_dialog(dialog: QDialog) -> None:
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    def _show_dialog(self, dialog: QDialog) -> None:
+        self._close_with_slide(dialog)
         dialog.show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -248,7 +249,7 @@ def test_question_mark_shows_every_key(hands: Hands) -> None:
     assert sheet.isVisible()
     texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_panel.name)))
     for key in hands.widget.commands.key_table():
-        assert f"<b>{key.names[0]}</b>" in texts
+        assert f"<b>{escape(key.names[0])}</b>" in texts
     hands.click(sheet.findChild(QPushButton))
 
 

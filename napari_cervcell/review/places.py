@@ -8,9 +8,14 @@ from pathlib import Path
 import platformdirs
 
 from ..casefile import SUFFIX, default_case_path
-from ..slides import Slide, sample_slide
+from ..slides import Slide, open_slide, sample_slide
 
-__all__ = ["case_path_for"]
+__all__ = ["case_path_for", "data_folder", "known_case"]
+
+
+def data_folder() -> Path:
+    """Return where the plugin keeps what belongs to this user."""
+    return Path(platformdirs.user_data_dir("napari-cervcell", appauthor=False))
 
 
 def case_path_for(slide: Slide) -> Path:
@@ -23,6 +28,19 @@ def case_path_for(slide: Slide) -> Path:
     is_sample = slide.path.resolve() == sample_slide().resolve()
     if not is_sample and (beside.exists() or os.access(beside.parent, os.W_OK)):
         return beside
-    folder = Path(platformdirs.user_data_dir("napari-cervcell", appauthor=False)) / "cases"
+    folder = data_folder() / "cases"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{slide.path.stem}-{slide.fingerprint[:8]}{SUFFIX}"
+
+
+def known_case(slide_path: Path) -> Path | None:
+    """Return the case file of a slide if there is one yet; the slide itself is opened only where that cannot be told
+    without. Raises SlideError."""
+    beside = default_case_path(slide_path)
+    if beside.exists():
+        return beside
+    if not any((data_folder() / "cases").glob(f"*{SUFFIX}")):
+        return None
+    with open_slide(slide_path) as slide:
+        path = case_path_for(slide)
+    return path if path.exists() else None

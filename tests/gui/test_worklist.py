@@ -1,0 +1,224 @@
+"""Many slides in one window, one after the other, each with its own case; what was left is found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from napari_cervcell.casefile import Case, open_case
+from napari_cervcell.slides import open_slide
+from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.mpp_dialog import MppDialog
+from napari_cervcell.ui.properties_dialog import PropertiesDialog
+
+from .conftest import lattice, write_cells
+
+
+@pytest.fixture
+def folder(slide_path: Path, case_path: Path, tmp_path: Path) -> Path:
+    """Two slides with cells, the second with other ones; and a third that is no slide."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    shutil.copy(slide_path, folder / "1.tiff")
+    shutil.copy(slide_path, folder / "2.tiff")
+    (folder / "3.svs").write_bytes(b"no slide")
+    for name, columns in (("1.tiff", 8), ("2.tiff", 4)):
+        with open_slide(folder / name) as slide, open_case(folder / f"{name}.cervcell", slide) as case:
+            write_cells(case, lattice(columns))
+    return folder
+
+
+def names(hands: Hands) -> list[str]:
+    return [layer.name for layer in hands.viewer.layers]
+
+
+def shown(hands: Hands) -> list[tuple[str, ...]]:
+    table = hands.widget.worklist_panel.table
+    return [tuple(table.data(table.index(row, column)) for column in range(3)) for row in range(table.rowCount())]
+
+
+def answer(button: str) -> list[str]:
+    """Press a button of the question that will be asked; the returned list has its words then."""
+    asked: list[str] = []
+
+    def press() -> None:
+        box = QApplication.activeModalWidget()
+        if isinstance(box, QMessageBox):
+            asked.append(box.text())
+            next(b for b in box.buttons() if b.text() == button).click()
+        else:
+            QTimer.singleShot(50, press)
+
+    QTimer.singleShot(50, press)
+    return asked
+
+
+def test_two_cases_one_after_the_other_and_nothing_leaks(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    assert desk.slide.path.name == "1.tiff"
+    assert widget.stack.currentIndex() == 1
+    hands.wait("all cases are looked up", lambda: all(row[0] != "…" for row in shown(hands)))
+    assert shown(hands) == [("◔", "1.tiff", "40"), ("◔", "2.tiff", "20"), ("○", "3.svs", "new")]
+
+    widget.show_properties()
+    hands.key("n")
+    for key in ("space", "x"):
+        hands.key(key)
+    widget.case_panel.chips[0].click()
+    assert shown(hands)[0] == ("◑", "1.tiff", "2 of 40")
+    line = widget.case_panel.reviewer.native
+    line.clear()
+    hands.key("d", line)
+    hands.key("enter", line)
+    first_slide, first_session = desk.slide, desk.session
+    hands.key("e")
+    assert shown(hands)[0][0] == "✓"
+    assert widget.case_panel.done.isChecked()
+
+    hands.key(">")
+    assert desk.slide.path.name == "2.tiff"
+    assert desk.session is not first_session
+    assert first_slide is not desk.slide
+    assert names(hands)[0] == "2"
+    assert "1" not in names(hands)
+    assert len(desk.session.cells) == 20
+    assert desk.session.classes_shown.all(), "what is hidden in one case is not hidden in another"
+    assert widget.case_panel.chips[0].isChecked()
+    assert desk.session.current is None
+    assert not desk.case.can_undo
+    assert not widget.review_panel.buttons["undo"].isEnabled()
+    assert not widget.case_panel.done.isChecked()
+    assert widget.findChild(PropertiesDialog) is None or not widget.findChild(PropertiesDialog).isVisible()
+    hands.key("u")
+    hands.key("n")
+    hands.key("space")
+    assert desk.case.events()[-1].reviewer == "d", "who reviews stays"
+    assert shown(hands)[1] == ("◑", "2.tiff", "1 of 20")
+    with Case.open(folder / "1.tiff.cervcell") as case:
+        assert len(case.annotations()) == 2
+        assert case.done[1] == "d"
+
+    hands.key("<")
+    assert desk.slide.path.name == "1.tiff"
+    assert len(desk.case.annotations()) == 2
+    assert widget.case_panel.done.isChecked()
+    assert desk.session.classes_shown.tolist() == [False, True, True, True, True, True]
+
+
+def test_a_slide_that_cannot_be_opened_is_told_and_the_open_one_stays(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    widget.worklist_panel.go_to(2)
+    assert "3.svs" in widget.error_bar.text.text()
+    assert desk.slide.path.name == "1.tiff"
+    assert desk.session is not None
+    hands.key("n")
+    assert desk.session.current is not None
+
+
+def test_a_row_is_opened_by_a_double_click_and_leads_to_the_review(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down()
+    widget = hands.widget
+    widget.worklist_panel.open(folder)
+    widget.tabs.setCurrentWidget(widget.worklist_panel)
+    hands.rest(0.1)
+    view = widget.worklist_panel.view
+    hands.double_click_on(view.viewport(), view.visualRect(widget.worklist_panel.table.index(1, 1)).center())
+    assert widget.desk.slide.path.name == "2.tiff"
+    assert widget.tabs.currentIndex() == 0
+
+
+def test_the_answer_about_one_slide_is_not_taken_for_the_next(sit_down, folder: Path) -> None:
+    import tifffile
+
+    pixels = np.full((1024, 1024, 3), 240, np.uint8)
+    tifffile.imwrite(folder / "0.tiff", pixels, tile=(256, 256), photometric="rgb")
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    assert desk.slide.path.name == "0.tiff"
+    assert widget.findChild(MppDialog).isVisible()
+    widget.worklist_panel.go_on()
+    assert desk.slide.path.name == "1.tiff"
+    hands.rest(0.1)
+    assert widget.findChild(MppDialog) is None
+    assert desk.slide.mpp == pytest.approx(0.25)
+
+
+def test_with_work_running_the_next_case_and_closing_ask_first(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    hands.click(widget.detect_panel.start)
+    assert desk.detection.running
+    asked = answer("Stay")
+    hands.key(">")
+    assert "looked for" in asked[0]
+    assert desk.slide.path.name == "1.tiff"
+    assert desk.detection.running
+    asked = answer("Stay")
+    hands.window.windowHandle().close()  # as the window manager does
+    assert len(asked) == 1
+    assert hands.window.isVisible()
+    assert desk.detection.running
+    answer("Stop it and go on")
+    hands.key(">")
+    assert desk.slide.path.name == "2.tiff"
+    assert not desk.detection.running
+
+
+def test_what_was_left_is_found_again_in_another_window(
+    sit_down, slide_path: Path, case_path: Path, tmp_path: Path
+) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, panel = hands.widget, hands.widget.gallery_panel
+    hands.key("n")
+    hands.key("n")
+    at = widget.desk.session.index.points[widget.desk.session.current].tolist()
+    for _ in range(3):
+        hands.key("]")
+    hands.click(widget.case_panel.chips[4])
+    hands.key("g")
+    panel.order.setCurrentText("largest first")
+    panel.reviewed.setCurrentText("new")
+    panel.split.click()
+    panel.size.setValue(150)
+    panel.field.setCurrentText("120 µm")
+    widget.sections["Learn"].toggleButton().click()
+    threshold = widget.desk.session.threshold
+    hands.viewer.close()
+    kept = json.loads((tmp_path / "data" / "napari-cervcell" / "window.json").read_text())
+    assert kept["tab"] == 1
+
+    again: Hands = sit_down(slide_path)
+    widget, panel = again.widget, again.widget.gallery_panel
+    session = widget.desk.session
+    assert session.threshold == pytest.approx(threshold)
+    assert session.classes_shown.tolist() == [True, True, True, True, False, True]
+    assert not widget.case_panel.chips[4].isChecked()
+    assert session.index.points[session.current].tolist() == at
+    assert widget.tabs.currentWidget() is panel
+    assert (panel.order.currentText(), panel.reviewed.currentText()) == ("largest first", "new")
+    assert not panel.split.isChecked()
+    assert (panel.gallery.side, panel.gallery.field) == (150, 120.0)
+    assert not widget.sections["Learn"].isExpanded()
+    seen = session.cells.scores >= threshold
+    wanted = int((seen & (session.states == 0) & (session.cells.labels != 4)).sum())
+    again.wait("the gallery shows what it showed", lambda: panel.gallery.count == wanted > 0)
+
+
+def test_one_reviewers_filters_are_not_anothers(sit_down, slide_path: Path, case_path: Path) -> None:
+    with Case.open(case_path, "ada") as case:
+        case.desk = {"threshold": 0.9, "hidden": ["NILM"]}
+    hands: Hands = sit_down(slide_path)
+    assert hands.widget.desk.session.classes_shown.all()
+    assert hands.widget.desk.session.threshold < 0.9
