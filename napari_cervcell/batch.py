@@ -96,7 +96,7 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
             x1, y1, x2, y2 = job.region
             cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
         shown = cells[cells.scores >= model.threshold]
-        return {
+        answer = {
             "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
             "threshold": model.threshold,
             "tiles": scan.total,
@@ -107,6 +107,9 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
             "seconds": round(time.monotonic() - start, 2),
             "case": str(job.case),
         }
+        if not scan.total:
+            answer["note"] = "all of it was taken for empty glass, so that nobody has looked for cells"
+        return answer
 
 
 def detect_many(

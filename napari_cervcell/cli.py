@@ -111,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--split", nargs=2, metavar=("FILE.csv", "NAME"), help="only images whose column 'split' in FILE.csv is NAME"
     )
+    evaluate.add_argument(
+        "--device", choices=DEVICES, default="cpu-torch",
+        help="what computes: as detect does with auto (default: plain torch, whose figures no machine changes)",
+    )  # fmt: skip
 
     add_simulate_command(command, _progress)
     export = command("export", _export, "Write the cells of a case to a file.")
@@ -294,15 +298,17 @@ def _train(options: argparse.Namespace) -> Answer:
 
 
 def _evaluate(options: argparse.Namespace) -> Answer:
+    from .detection import AnySize, pick_device
     from .learning import evaluate, read_fields, split_names
     from .models import load_model
 
     model = load_model(options.model)
+    engine = AnySize(model, pick_device(options.device))
     names = split_names(*options.split) if options.split else None
     fields = read_fields(options.data, model.taxonomy, names)
-    answer = evaluate(model, fields, lambda done, total: _progress(f"{done}/{total} fields"))
+    answer = evaluate(model, fields, lambda done, total: _progress(f"{done}/{total} fields"), engine)
     _progress("")
-    return answer
+    return answer | {"device": engine.name}
 
 
 def _export(options: argparse.Namespace) -> Answer:

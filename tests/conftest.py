@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,39 @@ def labelled_svs(tmp_path: Path) -> Path:
         write(beside, "label 60x40", compression="lzw", subfiletype=1)
         write(beside[:, ::-1], "macro 60x40", compression="jpeg", subfiletype=9)
     return path
+
+
+Scratch = Callable[..., Callable[[], None]]
+
+
+@pytest.fixture
+def scratch() -> Scratch:
+    """Return a function that blots out the stored tiles around level-0 (x, y) in a copy of the sample slide.
+
+    ``scratch(path, x, y, levels)`` does so in the given levels, each half the size of the one before; it returns a
+    function that mends them.
+    """
+
+    def blot(path: Path, x: float, y: float, levels: tuple[int, ...] = (0, 1)) -> Callable[[], None]:
+        whole = {}
+        with tifffile.TiffFile(path) as tiff:
+            for level in levels:
+                page = tiff.pages[level]
+                column, row = (int(v / 2**level) // 256 for v in (x, y))
+                number = row * -(-page.imagewidth // 256) + column
+                whole[page.dataoffsets[number]] = page.databytecounts[number]
+        before = path.read_bytes()
+
+        def write(what: Callable[[int, int], bytes]) -> None:
+            with path.open("r+b") as file:
+                for offset, size in whole.items():
+                    file.seek(offset)
+                    file.write(what(offset, size))
+
+        write(lambda offset, size: bytes(size))
+        return lambda: write(lambda offset, size: before[offset : offset + size])
+
+    return blot
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,34 @@ def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Pa
             np.testing.assert_array_equal(one.detections().cells.boxes, other.detections().cells.boxes)
             np.testing.assert_array_equal(one.detections().cells.scores, other.detections().cells.scores)
             assert len(one.detections()) > 5
+
+
+def test_a_worker_that_is_killed_loses_nothing(slides: list[Path], tmp_path: Path) -> None:
+    """Another takes the slide and goes on from what is in its case file."""
+    distributed = pytest.importorskip("distributed")
+    job = Job(slides[0], tmp_path / "a.cervcell", region=(1500.0, 1500.0, 3400.0, 3400.0))  # four tiles
+    told: list[int] = []
+    killed: list[int] = []
+
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=None
+    ) as cluster, distributed.Client(cluster) as client:  # fmt: skip
+        processes = client.run(os.getpid)
+
+        def tell(_job: Job, done: int, total: int, found: int, left: float) -> None:
+            told.append(done)
+            if not killed:
+                (worker,) = (address for address, tasks in client.processing().items() if tasks)
+                killed.append(processes[worker])
+                os.kill(killed[0], signal.SIGKILL)
+
+        (outcome,) = detect_many([job], tell, scheduler=cluster.scheduler_address, ended=lambda _: None)
+    assert killed
+    assert outcome.answer is not None, outcome.error
+    assert outcome.answer["tiles"] == told[-1] == 4
+    with Case.open(job.case) as case:
+        assert [run.state for run in case.runs()] == ["running", "done"]
+        assert len(case.detections().tiles) == 4
 
 
 def test_slides_that_fail_are_listed_and_the_others_done(

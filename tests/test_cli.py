@@ -16,6 +16,7 @@ import pytest
 import tifffile
 
 from napari_cervcell.cli import main
+from napari_cervcell.detection import pick_device
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import load_model, save_model
 from napari_cervcell.slides import sample_slide
@@ -115,7 +116,8 @@ def test_evaluate_measures_the_shipped_model_by_default(tmp_path: Path, capsys: 
     names = [p.name for p in sorted((REPLAY / "images").iterdir())[:3]]
     table = tmp_path / "split.csv"
     table.write_text("image,split\n" + "\n".join(f"{n},mine" for n in names))
-    answer = run(capsys, "evaluate", "--data", REPLAY, "--split", table, "mine")
+    answer = run(capsys, "evaluate", "--data", REPLAY, "--split", table, "mine", "--device", "cpu")
+    assert answer["device"] == pick_device("cpu")
     keys = {"ap", "f1", "precision", "recall", "threshold", "balanced_accuracy", "per_class", "n_images", "n_cells"}
     assert keys <= answer.keys()
     assert answer["n_images"] == 3
@@ -203,7 +205,9 @@ def test_a_slide_without_scale_is_asked_about_once(tmp_path: Path, capsys: pytes
     tifffile.imwrite(slide, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
     assert "--mpp" in refused(capsys, "detect", slide, "--case", case)
     run(capsys, "detect", slide, "--case", case, "--mpp", 0.25)
-    run(capsys, "detect", slide, "--case", case)
+    answer = run(capsys, "detect", slide, "--case", case)
+    assert answer["tiles"] == 0
+    assert "empty glass" in str(answer["note"])
 
 
 def test_the_installed_command_fails_with_a_status(tmp_path: Path) -> None:

@@ -13,17 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..casefile import open_case
+from ..cells import Cells
 from ..detection import HALO, Scan, Tile, plan
 from ..detection.engines import Engine, infer, make_engine
 from ..errors import CervcellError
+from ..learning.evaluation import HIT_RADIUS, match_points
+from ..learning.fields import FIELD_MPP
 from ..models import Model, decode, load_model
 from ..slides import Slide, foreground, open_slide
 from .figures import OURS, Figure, figure
 from .reading import cores
+from .sliced import SAHI, sahi
 
 __all__ = ["FIGURES", "Detecting"]
 
-FIGURES = ("pipeline_vs_limit", "cpu_vs_torch", "skipped")
+FIGURES = ("pipeline_vs_limit", "cpu_vs_torch", "peer", "skipped")
+
+_SQUARE = 2  # tiles, across and down, that peers look at, too
 
 Pixels = NDArray[np.uint8]
 
@@ -83,7 +89,7 @@ class Detecting:
                 start = time.perf_counter()
                 self._engine(scan, scan.device)
                 made = time.perf_counter() - start  # once a slide: with as few tiles as here that would count too much
-                samples["pipeline"].append([(self._pipeline(slide, model, tiles) - made) / limit])
+                samples["pipeline"].append([(self._pipeline(slide, model, tiles)[0] - made) / limit])
                 samples["model"].append([alone / len(tiles)])
                 samples["reading"].append([reading / len(tiles)])
                 if plain:
@@ -99,6 +105,7 @@ class Detecting:
                 said["cpu_vs_torch"] = figure({OURS: samples["torch"]})
             else:
                 self.notes.append("cpu_vs_torch: not measured, for nothing but torch computes here")
+            said |= self._beside(slide, scan, tiles, plain or engine)
             left_out = sorted(set(everywhere) - set(planned), key=lambda t: (t.y, t.x))
             self.progress("what the mask leaves out")
             lost = self._lost(engine, scan, model.threshold, planned, left_out)
@@ -108,13 +115,40 @@ class Detecting:
     def _engine(self, scan: Scan, device: str) -> Engine:
         return make_engine(scan.model, device, scan.grid.rows + 2 * HALO, scan.grid.columns + 2 * HALO)
 
-    def _pipeline(self, slide: Slide, model: Model, tiles: Sequence[Tile]) -> float:
-        """Return the seconds of a scan of `tiles` into a case file, the model made ready included."""
+    def _beside(self, slide: Slide, scan: Scan, tiles: Sequence[Tile], plain: Engine) -> dict[str, Figure]:
+        """Return how many times as long as we others take for a part of the slide, and the share of cells both find."""
+        first, size = tiles[len(tiles) // 2], scan.grid.size
+        right, bottom = min(first.x + _SQUARE * size, slide.width), min(first.y + _SQUARE * size, slide.height)
+        region = first.x, first.y, right, bottom
+        try:
+            find = sahi(self.path, region, scan.grid, scan.model, plain)
+        except ImportError as error:
+            self.notes.append(f"peer: not measured, for {error.name} is not installed")
+            return {}
+        times, same = [], []
+        for i in range(self.repeats):
+            self.progress(f"{SAHI}, repeat {i + 1} of {self.repeats}")
+            start = time.perf_counter()
+            theirs = find()
+            taken = time.perf_counter() - start
+            start = time.perf_counter()
+            self._engine(scan, scan.device)
+            made = time.perf_counter() - start
+            seconds, ours = self._pipeline(slide, scan.model, scan.grid.within(region))
+            times.append([taken / (seconds - made)])
+            same.append(_same(ours[ours.scores >= scan.model.threshold], theirs, slide.mpp or FIELD_MPP))
+        self.notes.append("peer: TIAToolbox was not measured, for it asks for other versions of torch and numpy")
+        said = figure({OURS: times, SAHI: times})
+        said["peers"][SAHI]["same_cells"] = round(float(np.median(same)), 4)
+        return {"peer": said}
+
+    def _pipeline(self, slide: Slide, model: Model, tiles: Sequence[Tile]) -> tuple[float, Cells]:
+        """Return the seconds of a scan of `tiles` into a case file, the model made ready included, and the cells."""
         with tempfile.TemporaryDirectory() as folder, open_case(Path(folder) / "a.cervcell", slide) as case:
             scan = Scan(slide, model, device=self.device, case=case)
             scan.tiles = list(tiles)
-            taken = [step.seconds for step in scan.run()]
-        return taken[-1]
+            steps = list(scan.run())
+        return steps[-1].seconds, Cells.concatenate([step.cells for step in steps])
 
     def _model_alone(self, engine: Engine, pixels: Sequence[Pixels]) -> float:
         start = time.perf_counter()
@@ -144,6 +178,12 @@ class Detecting:
 
         lost = cells_on(left_out)
         return lost / max(1.0, lost + cells_on(planned))
+
+
+def _same(ours: Cells, theirs: Cells, mpp: float) -> float:
+    """Return the share of all cells that both found, 0 to 1; coordinates in level-0 px of `mpp` µm."""
+    both = int((match_points(ours, theirs.centres, HIT_RADIUS * FIELD_MPP / mpp) >= 0).sum())
+    return 2 * both / max(1, len(ours) + len(theirs))
 
 
 def read(scan: Scan, tile: Tile) -> Pixels:

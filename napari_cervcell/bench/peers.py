@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..slides import Slide
 from .figures import OURS
 
-__all__ = ["Reader", "ours", "readers"]
+__all__ = ["Reader", "openslide_reader", "ours", "readers"]
 
 RGB = NDArray[np.uint8]
 Read = Callable[[int, int, int, int], Any]
@@ -51,7 +51,8 @@ def readers(path: Path) -> tuple[list[Reader], list[str]]:
     return found, missing
 
 
-def _openslide(path: Path) -> Read:
+def openslide_reader(path: Path) -> Read:
+    """Return what reads level 0 through OpenSlide."""
     import openslide
 
     slide = openslide.OpenSlide(path)
@@ -66,7 +67,7 @@ def _openslide(path: Path) -> Read:
 def _dask(path: Path) -> Read:
     import dask.array as da
 
-    openslide = _openslide(path)
+    openslide = openslide_reader(path)
     with Slide(path) as slide:
         width, height = slide.width, slide.height
     side = 512
@@ -107,7 +108,7 @@ def _tiffslide(path: Path) -> Read:
 
 
 _PEERS: dict[str, Callable[[Path], Read]] = {
-    "OpenSlide": _openslide,
+    "OpenSlide": openslide_reader,
     "dask on OpenSlide": _dask,
     "fastslide": _fastslide,
     "cucim": _cucim,

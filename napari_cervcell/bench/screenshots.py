@@ -174,9 +174,10 @@ def _review(slide: Path, progress: Callable[[str], object]) -> None:
                 session.set_class(case.taxonomy.index(labelled[there][2]))
         session.check_region((2600.0, 1000.0, 3400.0, 1600.0))
     progress("training a round")
-    process = TrainingProcess(path, slide, seconds=_ROUND, reviewer="ada")
-    process.start()
+    process = TrainingProcess(path, slide, reviewer="ada")
+    process.start(seconds=_ROUND)
     end = [message for message in process.messages() if message["kind"] in ("done", "failed")]
+    process.close()
     if not end or end[-1]["kind"] == "failed":
         raise CervcellError(f"The round of training failed: {end[-1]['message'] if end else 'it ended early'}")
     with open_slide(slide) as opened, Case.open(path) as case:

@@ -1,15 +1,17 @@
 """Pixels to cells: which tiles in which order, inference, and merging across tiles."""
 
-from .engines import DEVICES, DetectionError, pick_device
+from .engines import DEVICES, AnySize, DetectionError, pick_device
 from .scan import LOWEST_SCORE, Progress, Scan
-from .tiles import HALO, Tile, TileGrid, plan
+from .tiles import HALO, Rectangle, Tile, TileGrid, plan
 
 __all__ = [
     "DEVICES",
     "HALO",
     "LOWEST_SCORE",
+    "AnySize",
     "DetectionError",
     "Progress",
+    "Rectangle",
     "Scan",
     "Tile",
     "TileGrid",

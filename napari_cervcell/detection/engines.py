@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ try:
 except ImportError:  # there are no wheels of it for some machines
     openvino = None
 
-__all__ = ["DEVICES", "DetectionError", "Engine", "infer", "make_engine", "pick_device"]
+__all__ = ["DEVICES", "AnySize", "DetectionError", "Engine", "infer", "make_engine", "pick_device"]
 
 DEVICES = ("auto", "cuda", "mps", "cpu", "cpu-openvino", "cpu-openvino-f32", "cpu-torch")
 """What can be asked for. "cpu" is the faster of the processor's engines; "cpu-openvino-f32" computes in full precision
@@ -98,6 +99,20 @@ def make_engine(model: Model, device: str, height: int, width: int, threads: int
         engine = TorchEngine(model, "cpu-torch", threads)
         engine.words += f", for OpenVINO cannot run this model ({str(error).strip().splitlines()[-1][:120]})"
         return engine
+
+
+class AnySize:
+    """An engine for images of whatever size comes: one is made for each size. `name` is that of the last one used."""
+
+    def __init__(self, model: Model, device: str) -> None:
+        self.name = self.words = device
+        self.batch = 1
+        self._of_size = cache(partial(make_engine, model, device))
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
+        engine = self._of_size(*pixels.shape[1:3])
+        self.name, self.words = engine.name, engine.words
+        return infer(engine, pixels)
 
 
 class TorchEngine:

@@ -27,6 +27,9 @@ __all__ = ["LOWEST_SCORE", "Progress", "Scan"]
 LOWEST_SCORE = 0.1
 """Detections below this are not kept: too many to be worth asking about."""
 
+_COARSEST = 4.0
+"""Beyond so many times the model's µm per px a cell is a few pixels, and what a model says of them means nothing."""
+
 _READERS = 2
 _AHEAD = 4  # tiles read while others are looked at, beyond the batch in hand
 _MARGIN = (
@@ -94,7 +97,7 @@ class Scan:
     threads : int, optional
         CPU threads of the network; all cores by default. A window leaves one for itself.
 
-    Raises DetectionError for a slide without mpp.
+    Raises DetectionError for a slide without mpp, or one much coarser than what the model learnt from.
     """
 
     def __init__(
@@ -112,6 +115,12 @@ class Scan:
         if slide.mpp_xy is None:
             raise DetectionError(
                 f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it."
+            )
+        mpp = sum(slide.mpp_xy) / 2
+        if mpp > _COARSEST * model.mpp:
+            raise DetectionError(
+                f"{slide.path} has {mpp:.3g} µm per pixel, too coarse for the model {model.name}, which looks at "
+                f"{model.mpp:.3g}: cells could not be told from dirt. Scan at 20x or more, or correct the µm per pixel."
             )
         self.slide, self.model, self.case = slide, model, case
         self.device = pick_device(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ With this much, where a tile ends no longer shows in what is found: measured on 
 are within 0.005 of those with all the context there is. With 192 px that is 0.025, with 128 px 0.05, with 64 px 0.13.
 """
 _STRIDE = 32  # the network takes only multiples of this
+_GIVE = 0.03  # by which the scale may differ from the model's: cells differ in size by far more
 
 Rectangle = tuple[float, float, float, float]
 
@@ -46,7 +48,8 @@ class TileGrid:
     size : int
         Side of a tile, level-0 px.
     columns, rows : int
-        Size of a tile as the network sees it: `CORE`, or near it where pixels of the slide are not square.
+        Size of a tile as the network sees it: `CORE`, or near it where pixels of the slide are not square, or where
+        JPEG can be decoded in the size that the network wants.
     """
 
     width: int
@@ -60,6 +63,13 @@ class TileGrid:
         """Return the grid of a slide of some level-0 px of `slide_mpp` µm in x and y."""
         mean = sum(slide_mpp) / 2
         columns, rows = (_STRIDE * max(1, round(CORE * mpp / mean / _STRIDE)) for mpp in slide_mpp)
+        eighths = _eighths(model_mpp / mean)
+        if columns == rows and eighths:
+            # so many px of the network are a whole number of the slide's
+            side = math.lcm(_STRIDE, eighths)
+            columns = rows = -(-CORE // side) * side
+            octave = 2 ** round(math.log2(model_mpp / mean * eighths / 8))
+            return cls(width, height, columns * 8 * octave // eighths, columns, rows)
         return cls(width, height, max(1, round(CORE * model_mpp / mean)), columns, rows)
 
     @property
@@ -75,6 +85,18 @@ class TileGrid:
         columns = range(int(x1 // self.size), int(np.ceil(x2 / self.size)))
         rows = range(int(y1 // self.size), int(np.ceil(y2 / self.size)))
         return [Tile(c * self.size, r * self.size, self.size) for r in rows for c in columns]
+
+
+def _eighths(step: float) -> int:
+    """Return to how many eighths of its size a level of some power of two is to be shrunk for a step of `step`.
+
+    0 where none is near enough.
+    """
+    for eighths in (8, 7, 6, 5):
+        octave = math.log2(step * eighths / 8)
+        if abs(octave - round(octave)) <= math.log2(1 + _GIVE) and round(octave) >= 0:
+            return eighths
+    return 0
 
 
 def plan(

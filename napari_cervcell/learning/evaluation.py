@@ -13,24 +13,30 @@ from PIL import Image
 
 from ..cells import Cells, centres_of
 from ..models import NOTHING, Model, decode_embedded, predict, to_input
+from ..models.heads import Dense
 from .fields import Field
 
-__all__ = ["HIT_RADIUS", "evaluate", "match_points", "predict_embedded", "predict_field", "score_cells"]
+__all__ = ["HIT_RADIUS", "Look", "evaluate", "match_points", "predict_embedded", "predict_field", "score_cells"]
 
 HIT_RADIUS = 24.0
 """A detection is a hit if the nearest unused point lies within so many px of the image as stored."""
+
+Look = Callable[[NDArray[np.uint8]], Dense]
+"""What computes: images uint8 (n, h, w, 3) in, what the model says of them out."""
 
 _LOWEST = 0.02
 _RIM = 32
 """Px of nothing that the network sees around a field, so that it knows where the field ends."""
 
 
-def predict_field(model: Model, field: Field, threshold: float = _LOWEST) -> Cells:
-    """Return what `model` finds in the whole of `field`, boxes in px of the field's image."""
-    return predict_embedded(model, field, threshold)[0]
+def predict_field(model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None) -> Cells:
+    """Return what `model` finds in the whole of `field`, boxes in px of the field's image; `look` as in `evaluate`."""
+    return predict_embedded(model, field, threshold, look)[0]
 
 
-def predict_embedded(model: Model, field: Field, threshold: float = _LOWEST) -> tuple[Cells, NDArray[np.float32]]:
+def predict_embedded(
+    model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None
+) -> tuple[Cells, NDArray[np.float32]]:
     """As :func:`predict_field`, with what each cell looks like beside it; see :func:`~..models.decode_embedded`."""
     height, width = field.rgb.shape[:2]
     shrink = model.mpp / field.mpp
@@ -39,7 +45,7 @@ def predict_embedded(model: Model, field: Field, threshold: float = _LOWEST) -> 
     padded = np.full((size[1] // 32 * 32 + 3 * _RIM, size[0] // 32 * 32 + 3 * _RIM, 3), NOTHING, np.uint8)
     padded[_RIM : _RIM + size[1], _RIM : _RIM + size[0]] = small
     with torch.inference_mode():
-        dense = predict(model.network, to_input(padded[None]))
+        dense = look(padded[None]) if look else predict(model.network, to_input(padded[None]))
     cells, looks = decode_embedded(dense, threshold)[0]
     scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
     found = Cells((cells.boxes - _RIM) * scale, cells.labels, cells.scores, cells.class_scores)
@@ -163,15 +169,19 @@ def _class_ap(results: Sequence[tuple[Cells, NDArray[np.float32], NDArray[np.int
 
 
 def evaluate(
-    model: Model, fields: Sequence[Field], on_field: Callable[[int, int], None] | None = None
+    model: Model,
+    fields: Sequence[Field],
+    on_field: Callable[[int, int], None] | None = None,
+    look: Look | None = None,
 ) -> dict[str, Any]:
     """Run `model` over labelled fields and return the figures of :func:`score_cells`.
 
-    Detections outside a field's annotated part do not count. `on_field` gets (done, total).
+    Detections outside a field's annotated part do not count. `on_field` gets (done, total). `look` is `model` made
+    ready for a device; plain torch in full precision by default.
     """
     results = []
     for i, field in enumerate(fields):
-        cells = predict_field(model, field)
+        cells = predict_field(model, field, look=look)
         x, y = cells.centres.T
         x1, y1, x2, y2 = field.checked[0]
         cells = cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]

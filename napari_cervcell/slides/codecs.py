@@ -12,10 +12,10 @@ from PIL import Image
 
 from .source import RGB
 
-__all__ = ["Decoder", "decoder_of"]
+__all__ = ["Decoder", "decoder_of", "shrinks"]
 
 Decoder = Callable[[bytes, RGB], None]
-"""Decodes the bytes of one tile into a contiguous uint8 (h, w, 3).
+"""Decodes the bytes of one tile into a contiguous uint8 (h, w, 3), some even into a smaller one: see `shrinks`.
 
 Raises whatever the codec raises if the bytes are damaged or of another size than the tile: libraries differ.
 """
@@ -43,7 +43,7 @@ def decoder_of(page: Any) -> Decoder | None:
         return None
     if page.compression == 7:
         if page.photometric == _YCBCR:
-            return _jpeg_ycbcr(page.jpegtables)
+            return _jpeg_ycbcr(page.jpegtables, (page.tilelength, page.tilewidth))
         return _jpeg(page.jpegtables, "RGB")
     if page.compression == 33003:
         return _jpeg2000_ycbcr
@@ -54,6 +54,11 @@ def decoder_of(page: Any) -> Decoder | None:
     return None
 
 
+def shrinks(page: Any) -> bool:
+    """Whether the decoder of a page also fills an `out` of fewer eighths of the tile's size, at less cost."""
+    return bool(page.compression == 7 and page.photometric == _YCBCR)
+
+
 def _jpeg(tables: bytes | None, colorspace: str) -> Decoder:
     def decode(data: bytes, out: RGB) -> None:
         # the colour space is that of the directory: many scanners leave none, or a wrong one, in the stream
@@ -62,8 +67,11 @@ def _jpeg(tables: bytes | None, colorspace: str) -> Decoder:
     return decode
 
 
-def _jpeg_ycbcr(tables: bytes | None) -> Decoder:
-    """Return a decoder that takes four fifths of the time of the other, for colours as nearly all JPEG have them."""
+def _jpeg_ycbcr(tables: bytes | None, size: tuple[int, int]) -> Decoder:
+    """Return a decoder that takes four fifths of the time of the other, for colours as nearly all JPEG have them.
+
+    `size` is that of a tile, (h, w).
+    """
     otherwise = _jpeg(tables, "YCbCr")
     before = tables[:-2] if tables else b""  # without the end-of-image marker
 
@@ -72,11 +80,20 @@ def _jpeg_ycbcr(tables: bytes | None) -> Decoder:
         if data.find(b"Adobe", 0, _HEAD) < 0:
             try:
                 whole = before + data[2:] if before else data
-                if simplejpeg.decode_jpeg(whole, "RGB", buffer=out).shape == out.shape:
+                height, width, _ = out.shape
+                if (
+                    simplejpeg.decode_jpeg(whole, "RGB", min_height=height, min_width=width, buffer=out).shape
+                    == out.shape
+                ):
                     return
             except ValueError:
                 pass  # whether it can be used all the same, the other decides
-        otherwise(data, out)
+        if out.shape[:2] == size:
+            otherwise(data, out)
+        else:
+            pixels: RGB = np.empty((*size, 3), np.uint8)
+            otherwise(data, pixels)
+            out[:] = np.asarray(Image.fromarray(pixels).resize(out.shape[1::-1], Image.Resampling.HAMMING))
 
     return decode
 

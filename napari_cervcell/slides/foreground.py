@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .marks import marks
+from .problems import SlideError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,24 +59,49 @@ def foreground(slide: Slide) -> Foreground:
 
     What counts is how much darker a place is than the glass around it in any one channel: cytoplasm may be as bright
     as glass in red or in blue, never in all three. Strokes of a pen and the thin grey lines of bubbles' rims and
-    coverslip edges are left out where they cannot be taken for cells; in doubt a place is kept.
+    coverslip edges are left out where they cannot be taken for cells; in doubt a place is kept, and so is one that
+    cannot be read at this size.
 
     Raises
     ------
     SlideError
-        If the slide cannot be read.
+        If nothing of the slide can be read.
     """
     wanted = max(_MICRONS / (slide.mpp or 0.25), max(slide.width, slide.height) / _MAX_SIDE)
     downsample = 2.0 ** round(np.log2(wanted))  # a power of two: where the slide has that level, it is read as it is
-    pixels = slide.read_scaled(0, 0, slide.width, slide.height, downsample)
+    pixels, lost = _whole(slide, downsample)
     glass = _glass(pixels)
     darkness = np.clip(glass.astype(np.int16) - pixels, 0, 255).max(axis=2).astype(np.uint8)
     darkness[pixels.max(axis=2) < _NOT_SCANNED] = 0
     smooth = Image.fromarray(darkness).filter(ImageFilter.BoxBlur(1))  # grain and specks go, a nucleus stays
     found = np.asarray(smooth.point(lambda v: 255 * (v >= _CONTRAST))) > 0
     found &= ~marks(pixels, glass, (slide.mpp or 0.25) * downsample)
+    found |= lost
     grown = Image.fromarray(np.uint8(255) * found).filter(ImageFilter.MaxFilter(5))
     return Foreground(np.asarray(grown) > 0, downsample)
+
+
+def _whole(slide: Slide, downsample: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the slide in small, uint8 (h, w, 3), and where that could not be read, bool (h, w)."""
+    try:
+        pixels = slide.read_scaled(0, 0, slide.width, slide.height, downsample)
+        return pixels, np.zeros(pixels.shape[:2], bool)
+    except SlideError as error:
+        failure = error
+    columns, rows = max(1, round(slide.width / downsample)), max(1, round(slide.height / downsample))
+    pixels, lost = np.empty((rows, columns, 3), np.uint8), np.zeros((rows, columns), bool)
+    pixels[:] = slide.background
+    for top in range(0, rows, _BLOCK):
+        for left in range(0, columns, _BLOCK):
+            part = pixels[top : top + _BLOCK, left : left + _BLOCK]
+            x, y = left * downsample, top * downsample
+            try:
+                part[:] = slide.read_grid(x, y, part.shape[1], part.shape[0], downsample, downsample)
+            except SlideError:
+                lost[top : top + _BLOCK, left : left + _BLOCK] = True
+    if lost.all():
+        raise failure
+    return pixels, lost
 
 
 def _glass(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -66,6 +66,9 @@ class Handle:
             raise damaged(self.path, f"its {name} image is larger than any camera makes them")
         return self._on_background(self._try_twice(lambda file: file.associated_images[name]))
 
+    def shrunk(self, level: int, eighths: int) -> None:
+        """Return None: nothing is read faster for being small."""
+
     def start(self, level: int, pixel: int) -> float:
         """Return where reading from `pixel` begins, in pixels of the level.
 

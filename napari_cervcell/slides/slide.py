@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from .color import ToScreen
 from .levels import Level, factor_of, scale_of, snap
 from .problems import SlideError
-from .source import RGB, open_source
+from .source import RGB, Read, open_source
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -218,6 +219,8 @@ class Slide:
         left, top, step_x, step_y = snap(x / scale_x), snap(y / scale_y), snap(step_x / scale_x), snap(step_y / scale_y)
         if step_x == step_y == 1 and left.is_integer() and top.is_integer():
             return self._read_level(level, int(left), int(top), columns, rows)
+        if step_x == step_y and (pixels := self._shrunk(level, left, top, columns, rows, step_x)) is not None:
+            return pixels
         block = max(1, int(_MAX_SOURCE / max(step_x, step_y)))
         result = np.empty((rows, columns, 3), np.uint8)
         for row in range(0, rows, block):
@@ -285,23 +288,42 @@ class Slide:
         method = Image.Resampling.HAMMING if step > 1 else Image.Resampling.BILINEAR
         return np.asarray(source.resize((columns, rows), method, box))
 
+    def _shrunk(self, level: int, left: float, top: float, columns: int, rows: int, step: float) -> RGB | None:
+        """Return uint8 (rows, columns, 3) from (left, top), px of the level, decoded in the size that is wanted.
+
+        None where that cannot be done: JPEG decodes to eighths of its size, and no part of a pixel can be cut off.
+        """
+        eighths, column, row = snap(8 / step), snap(left / step), snap(top / step)
+        if not (eighths in range(1, 8) and column.is_integer() and row.is_integer()):
+            return None
+        read = self._source.shrunk(level, int(eighths))
+        if read is None:
+            return None
+        width, height = (int(side * eighths / 8) for side in (self.levels[level].width, self.levels[level].height))
+        return self._framed(read, width, height, int(column), int(row), columns, rows)
+
     def _read_level(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
         """Return uint8 (height, width, 3) from pixel (column, row) of a level, background outside it."""
         stored = self.levels[level]
+        return self._framed(partial(self._source.read, level), stored.width, stored.height, column, row, width, height)
+
+    def _framed(
+        self, read: Read, full_width: int, full_height: int, column: int, row: int, width: int, height: int
+    ) -> RGB:
+        """Return what `read` gives where there is something to read, `full_width` x `full_height` px of it."""
         left, top = max(0, column), max(0, row)
-        right, bottom = min(stored.width, column + width), min(stored.height, row + height)
+        right, bottom = min(full_width, column + width), min(full_height, row + height)
         inside = left < right and top < bottom
         if inside and (right - left, bottom - top) == (width, height):
-            return self._decode(level, left, top, width, height)
+            return self._on_screen(read(left, top, width, height))
         result: RGB = np.empty((height, width, 3), np.uint8)
         result[:] = self.background
         if inside:
-            pixels = self._decode(level, left, top, right - left, bottom - top)
+            pixels = self._on_screen(read(left, top, right - left, bottom - top))
             result[top - row : bottom - row, left - column : right - column] = pixels
         return result
 
-    def _decode(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
-        pixels = self._source.read(level, column, row, width, height)
+    def _on_screen(self, pixels: RGB) -> RGB:
         return pixels if self._to_screen is None else self._to_screen(pixels)
 
     def _profile(self) -> ToScreen | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RGB", "Source", "open_source"]
+__all__ = ["RGB", "Read", "Source", "open_source"]
 
 RGB = NDArray[np.uint8]
+Read = Callable[[int, int, int, int], RGB]
+"""Returns writable uint8 (height, width, 3) of a level for (column, row, width, height)."""
 
 
 class Source(Protocol):
@@ -40,6 +43,13 @@ class Source(Protocol):
         """Return writable uint8 (height, width, 3) from a pixel of the level; all of it lies within the level.
 
         Raises SlideError if it cannot be read.
+        """
+        ...
+
+    def shrunk(self, level: int, eighths: int) -> Read | None:
+        """Return what reads a level made smaller to so many eighths of its size, 1 to 7; None where that saves nothing.
+
+        The decoding of JPEG can stop short of the full size.
         """
         ...
 

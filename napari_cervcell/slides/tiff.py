@@ -10,15 +10,16 @@ import itertools
 import os
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
-from .codecs import Decoder, decoder_of
+from .codecs import Decoder, decoder_of, shrinks
 from .problems import SlideError, check_file, damaged, unreadable
-from .source import RGB
+from .source import RGB, Read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class _Tiles:
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
     decode: Decoder
+    shrinks: bool
 
 
 class TiffSource:
@@ -84,9 +86,18 @@ class TiffSource:
 
     def read(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
         """Return uint8 (height, width, 3) from pixel (column, row) of a level."""
+        return self._read(level, 8, column, row, width, height)
+
+    def shrunk(self, level: int, eighths: int) -> Read | None:
+        """Return what reads a level made smaller to so many eighths, or None where its tiles are not JPEG."""
+        tiles = self._levels[level]
+        whole = all(side * eighths % 8 == 0 for side in tiles.tile)
+        return partial(self._read, level, eighths) if tiles.shrinks and whole else None
+
+    def _read(self, level: int, eighths: int, column: int, row: int, width: int, height: int) -> RGB:
         self._usable()
         tiles = self._levels[level]
-        wide, high = tiles.tile
+        wide, high = (side * eighths // 8 for side in tiles.tile)
         result: RGB = np.empty((height, width, 3), np.uint8)
         decoded: RGB = np.empty((high, wide, 3), np.uint8)
         for tile_row in range(row // high, -(-(row + height) // high)):
@@ -234,4 +245,4 @@ def _tiles_of(page: Any) -> _Tiles | None:
     columns, rows = (-(-side // step) for side, step in zip(size, tile, strict=True))
     offsets, lengths = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     whole = len(offsets) == len(lengths) == columns * rows and lengths.max() < _MOST and tile[0] * tile[1] * 3 < _MOST
-    return _Tiles(size, tile, columns, offsets, lengths, decode) if whole else None
+    return _Tiles(size, tile, columns, offsets, lengths, decode, shrinks(page)) if whole else None

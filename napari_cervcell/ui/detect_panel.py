@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Container
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from .overview_panel import position_words
 from .parts import Button
 from .shade import Shade
 from .tasks import time_left
@@ -27,6 +28,7 @@ _DEVICES = [
     ("processor (OpenVINO), full precision", "cpu-openvino-f32"),
     ("processor (torch)", "cpu-torch"),
 ]
+_NAMED = 3  # places of parts that could not be read
 _SCOPES = [("whole slide, this view first", "slide"), ("this view", "view"), ("a region I draw", "region")]
 
 
@@ -145,7 +147,7 @@ class DetectPanel(QWidget):
         self.bar.setRange(0, max(last.total, 1))
         self.bar.setValue(last.done)
         self.bar.setFormat("%v of %m tiles")
-        unread = f" · {last.unreadable} tiles could not be read" if last.unreadable else ""
+        unread = f" · {_tiles(last.unreadable)} could not be read" if last.unreadable else ""
         if self._desk.detection.paused:
             self._show_pause()
             return
@@ -160,9 +162,26 @@ class DetectPanel(QWidget):
             self.bar.setValue(outcome == "done")
         looked = "found" in self.status.text()
         found = f"{self._known():,} cells found" if looked else "Nothing was left to look at"
-        words = {"done": "Done", "cancelled": "Cancelled; detect again to go on", "failed": "Stopped by an error"}
-        self.status.setText(f"{words[outcome]}. {found}." if outcome != "failed" else "Stopped by an error.")
+        words = {
+            "done": f"Done. {found}.",
+            "empty": "All of the slide was taken for empty glass. Draw a region to look at it all the same.",
+            "cancelled": f"Cancelled; detect again to go on. {found}.",
+            "failed": "Stopped by an error.",
+        }
+        self.status.setText(words[outcome] + self._lost())
         self._enable()
+
+    def _lost(self) -> str:
+        """Say what could not be read and where, if anything."""
+        tiles = list(self._desk.detection.unreadable)
+        if not tiles:
+            return ""
+        places = [position_words(t.x + t.size / 2, t.y + t.size / 2, self._desk.slide) for t in tiles[:_NAMED]]
+        more = f" and {len(tiles) - _NAMED} more" if len(tiles) > _NAMED else ""
+        return (
+            f"\n{_tiles(len(tiles))} could not be read, red on the overview: at {'; '.join(places)}{more}. "
+            "Nobody has looked there. Detect again to try once more."
+        )
 
     def _opened(self) -> None:
         self.refresh_models()
@@ -181,3 +200,7 @@ class DetectPanel(QWidget):
         self.pause.setEnabled(running)
         self.pause.setText("Go on" if self._desk.detection.paused else "Pause")
         self.cancel.setEnabled(running)
+
+
+def _tiles(number: int) -> str:
+    return f"{number:,} {'tile' if number == 1 else 'tiles'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
@@ -14,13 +15,15 @@ from .streaming import stream_of
 
 if TYPE_CHECKING:
     from ..slides.stream import Stream
-    from .view import View
+    from .view import Rectangle, View
 
 __all__ = ["OverviewMap"]
 
 _FILL = 100  # ms between two looks at a picture that is still being read
 _SMALLEST = 7.0  # px: a smaller rectangle is drawn as a cross
 _ARM = 8.0  # px of the cross
+_LOST = QColor(230, 30, 60, 150)  # of what could not be read; no stain is as red
+_LEAST = 3.0  # px of the side of such a part, however small on a large slide
 _LINE, _RIM = QColor("#ffd60a"), QColor(0, 0, 0, 190)  # read together over pale glass and dark stain alike
 
 
@@ -37,10 +40,11 @@ class OverviewMap(QWidget):
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setCursor(Qt.CursorShape.CrossCursor)
-        self.setToolTip("The whole slide. Click to go there, drag to look around.")
+        self.setToolTip("The whole slide. Click to go there, drag to look around. Red: detection could not read it.")
         self._view: View | None = None
         self._stream: Stream | None = None
         self._picture: QPixmap | None = None
+        self._lost: list[Rectangle] = []
         self._later = QSignalThrottler(parent=self)
         self._later.setTimeout(_FILL)
         self._later.triggered.connect(self._look_again)
@@ -61,6 +65,12 @@ class OverviewMap(QWidget):
         if self._view is not None:
             self._view.layer.events.set_data.disconnect(self._look_soon)
         self._view = self._stream = self._picture = None
+        self._lost = []
+        self.update()
+
+    def show_lost(self, boxes: Iterable[Rectangle]) -> None:
+        """Colour the rectangles, level-0 px, and no others: nobody has looked for cells there."""
+        self._lost = list(boxes)
         self.update()
 
     @property
@@ -129,6 +139,10 @@ class OverviewMap(QWidget):
             painter.fillRect(frame, QColor(128, 128, 128, 60))
         else:
             painter.drawPixmap(frame.topLeft(), self._scaled(frame))
+        for x1, y1, x2, y2 in self._lost:
+            part = QRectF(self.to_map(x1, y1), self.to_map(x2, y2))
+            widen, heighten = max(0.0, _LEAST - part.width()) / 2, max(0.0, _LEAST - part.height()) / 2
+            painter.fillRect(part.adjusted(-widen, -heighten, widen, heighten).intersected(frame), _LOST)
         painter.setPen(QPen(QColor(128, 128, 128), 1))
         painter.drawRect(frame)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

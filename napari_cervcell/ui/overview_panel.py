@@ -13,7 +13,7 @@ from .overview_map import OverviewMap
 if TYPE_CHECKING:
     from .desk import Desk
 
-__all__ = ["JUMPS", "OverviewPanel"]
+__all__ = ["JUMPS", "OverviewPanel", "position_words"]
 
 JUMPS = {1: "ctrl+1", 5: "ctrl+2", 10: "ctrl+3", 20: "ctrl+4", 40: "ctrl+5"}
 """Magnifications and their keys."""
@@ -67,6 +67,8 @@ class OverviewPanel(QWidget):
         desk.shown.connect(self._shown)
         desk.opened.connect(self._scaled)
         desk.closed.connect(self.map.clear)
+        desk.detection.started.connect(self._show_lost)
+        desk.detection.found.connect(self._show_lost)
         desk.viewer.scene.camera.events.connect(self._follow_soon)
         desk.viewer.canvas.events.size.connect(self._follow_soon)
 
@@ -80,6 +82,9 @@ class OverviewPanel(QWidget):
     def show_all(self) -> None:
         """Show the whole slide."""
         self._desk.view.fit()
+
+    def _show_lost(self, _steps: Any = None) -> None:
+        self.map.show_lost(tile.box for tile in self._desk.detection.unreadable)
 
     def _go(self, x: float, y: float) -> None:
         self._desk.view.centre = (x, y)
@@ -116,7 +121,7 @@ class OverviewPanel(QWidget):
         zoom = view.zoom * self.devicePixelRatioF()
         power = view.magnification_at(zoom)
         self.magnification.setText(f"{zoom:.1%}" if power is None else _power(power))
-        self.position.setText(_position(*view.centre, self._desk.slide))
+        self.position.setText(position_words(*view.centre, self._desk.slide))
         self.map.update()
 
 
@@ -126,7 +131,8 @@ def _power(power: float) -> str:
     return f"{power:,.{decimals}f}".rstrip("0").rstrip(".") + "x" if decimals else f"{power:,.0f}x"
 
 
-def _position(x: float, y: float, slide: Any) -> str:
+def position_words(x: float, y: float, slide: Any) -> str:
+    """Return level-0 (x, y) in mm, µm or px, whatever suits the slide."""
     if slide.mpp_xy is None:
         return f"{x:,.0f}, {y:,.0f} px"
     x, y = x * slide.mpp_xy[0], y * slide.mpp_xy[1]

@@ -13,7 +13,7 @@ from superqt.utils import GeneratorWorker, create_worker
 
 if TYPE_CHECKING:
     from ..casefile import Case
-    from ..detection import Progress
+    from ..detection import Progress, Tile
     from ..learning import TrainingProcess
     from ..slides import Slide
     from .view import Rectangle
@@ -38,14 +38,20 @@ def time_left(seconds: float) -> str:
 
 
 class Detection(QObject):
-    """A scan in a worker thread; what it finds arrives here in bunches, on the window's thread."""
+    """A scan in a worker thread; what it finds arrives here in bunches, on the window's thread.
+
+    Attributes
+    ----------
+    unreadable : dict of Tile
+        Tiles of the slide, in the order met, whose pixels could not be read when they were last looked at.
+    """
 
     started = Signal()
     paused_changed = Signal()
     found = Signal(list)
     """list of Progress, at most some times a second"""
     finished = Signal(str)
-    """"done", "cancelled" or "failed" """
+    """"done", "empty" (no foreground to look at), "cancelled" or "failed" """
     failed = Signal(Exception)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -56,6 +62,7 @@ class Detection(QObject):
         self._ended = threading.Event()
         self._outcome = "done"
         self._waiting: list[Progress] = []
+        self.unreadable: dict[Tile, None] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(150)
         self._timer.timeout.connect(self._flush)
@@ -82,8 +89,10 @@ class Detection(QObject):
         self._stop = stop = threading.Event()
         self._pause = pause = threading.Event()
         self._ended = ended = threading.Event()
+        if region is None:  # all of them are tried again
+            self.unreadable.clear()
 
-        def scan() -> Iterator[Progress]:
+        def look() -> Iterator[Progress]:
             # torch is loaded here, not with the window: that takes seconds
             use_torch()
             from ..detection import Scan
@@ -92,13 +101,16 @@ class Detection(QObject):
             model = load()
             wanted = None if region else foreground(slide)
             threads = max(1, (os.cpu_count() or 2) - 1)
-            yield from Scan(
+            scan = Scan(
                 slide, model, view=view, region=region, foreground=wanted, device=device, case=case, threads=threads
-            ).run(stop, pause)
+            )
+            if not scan.total:
+                self._outcome = "empty"
+            yield from scan.run(stop, pause)
 
         def scan_to_end() -> Iterator[Progress]:
             try:
-                yield from scan()
+                yield from look()
             finally:
                 ended.set()
 
@@ -130,6 +142,7 @@ class Detection(QObject):
         worker, self._worker = self._worker, None
         self._timer.stop()
         self._waiting.clear()
+        self.unreadable.clear()
         if worker is not None:
             for signal in (worker.yielded, worker.errored, worker.finished):
                 signal.disconnect()
@@ -144,6 +157,10 @@ class Detection(QObject):
         if self._waiting:
             bunch = self._waiting[:]
             self._waiting.clear()
+            for step in bunch:
+                self.unreadable.pop(step.tile, None)
+                if not step.readable:
+                    self.unreadable[step.tile] = None
             self.found.emit(bunch)
 
     def _end(self) -> None:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells
-from napari_cervcell.detection import DetectionError, Scan, pick_device
+from napari_cervcell.detection import AnySize, DetectionError, Scan, pick_device
 from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
+from napari_cervcell.learning import evaluate, read_fields
+from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import Model, decode, decode_embedded
 from napari_cervcell.models.heads import Dense
 from napari_cervcell.slides import Slide, open_slide, sample_slide
@@ -113,6 +115,28 @@ def test_where_memory_is_short_batches_get_smaller(shipped_model: Model, tiles: 
     card.holds = 0
     with pytest.raises(DetectionError, match=r"not enough memory.*kept"):
         infer(card, small)
+
+
+class LostCard(TorchEngine):
+    """A device that is gone."""
+
+    def __call__(self, pixels: np.ndarray) -> Dense:
+        raise RuntimeError("CUDA error: device-side assert triggered\nCompile with ...")
+
+
+def test_a_device_lost_half_way_is_explained(shipped_model: Model, tiles: np.ndarray) -> None:
+    with pytest.raises(DetectionError, match=r"device-side assert.*so far is kept.*another device"):
+        infer(LostCard(shipped_model, "cpu-torch"), tiles)
+
+
+@needs_openvino
+def test_the_engine_costs_no_accuracy(shipped_model: Model) -> None:
+    """Half as many digits, or whatever else it does, for at most 0.003 of AP."""
+    fields = read_fields(REPLAY, shipped_model.taxonomy)[:6]
+    engine = AnySize(shipped_model, "cpu-openvino")
+    exact, fast = evaluate(shipped_model, fields), evaluate(shipped_model, fields, look=engine)
+    assert engine.name == "cpu-openvino"
+    assert fast["ap"] > exact["ap"] - 0.003
 
 
 def test_where_tiles_begin_makes_no_difference(shipped_model: Model) -> None:

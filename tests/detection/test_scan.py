@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
-from napari_cervcell.detection import DetectionError, Progress, Scan, TileGrid, pick_device
+from napari_cervcell.detection import DetectionError, Progress, Scan, Tile, TileGrid, pick_device
 from napari_cervcell.errors import CervcellError
 from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
@@ -170,22 +172,98 @@ def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) 
         Scan(slide, shipped_model)
 
 
-def test_unreadable_tiles_are_skipped_and_counted(tmp_path: Path, shipped_model: Model, region: Region) -> None:
-    """The slide goes on where some of its pixels are lost."""
-    data = bytearray(sample_slide().read_bytes())
-    middle = (region[0] + region[2]) / 2  # where four tiles meet, in x as in y
-    with tifffile.TiffFile(sample_slide()) as tiff:
-        for page, downsample in zip(tiff.pages[:2], (1, 2), strict=True):
-            index = int(middle / downsample) // 256
-            number = index * -(-page.imagewidth // 256) + index
-            offset, size = page.dataoffsets[number], page.databytecounts[number]
-            data[offset : offset + size] = b"\x00" * size
-    path = tmp_path / "damaged.tiff"
-    path.write_bytes(bytes(data))
-    with open_slide(path) as slide:
-        last = list(Scan(slide, shipped_model, region=region).run())[-1]
-    assert last.done == last.total
-    assert last.unreadable == 4  # all four see it, in their core or in their halo
+def test_unreadable_tiles_are_skipped_counted_and_tried_again(
+    steps: list[Progress], tmp_path: Path, shipped_model: Model, region: Region, scratch: Callable
+) -> None:
+    """The scan goes on where some of the slide's pixels are lost, and looks there alone once they are back."""
+    path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
+    size = steps[0].tile.size
+    lost = Tile(size, size, size)
+    mend = scratch(path, 1.5 * size, 1.5 * size)  # in its middle: none of the others sees it in its halo
+    with open_slide(path) as slide, open_case(tmp_path / "a.cervcell", slide) as case:
+        first = list(Scan(slide, shipped_model, region=region, case=case).run())
+        assert [s.tile for s in first if not s.readable] == [lost]
+        assert (first[-1].done, first[-1].unreadable) == (4, 1)
+        assert case.runs()[-1].state == "done"
+        assert len(case.detections().tiles) == 3
+
+        assert [s.tile for s in Scan(slide, shipped_model, region=region, case=case).run()] == [lost]
+        mend()
+        (last,) = Scan(slide, shipped_model, region=region, case=case).run()
+        assert last.readable
+        found, whole = case.detections().cells, Cells.concatenate([s.cells for s in steps])
+    near = GridIndex(found.centres)
+    sure = whole.centres[whole.scores > 0.3]
+    assert all(near.nearest(x, y, 8) is not None for x, y in sure)
+    assert abs(len(found) - len(whole)) <= 2  # of two looks at a cell on a border the first counts
+
+
+def test_a_full_disk_ends_a_scan_and_keeps_what_was_found(
+    sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+) -> None:
+    with open_case(tmp_path / "a.cervcell", sample) as case:
+        steps = Scan(sample, shipped_model, region=region, case=case).run()
+        next(steps)
+        with case._store.access() as connection:  # no room for another page from now on
+            connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(CervcellError, match=r"disk is full"):
+            list(steps)
+        kept = len(case.detections().tiles)
+        assert 1 <= kept < 4
+        with case._store.access() as connection:
+            connection.execute("PRAGMA max_page_count = 1000000")
+        assert len(list(Scan(sample, shipped_model, region=region, case=case).run())) == 4 - kept
+        assert len(case.detections().tiles) == 4
+
+
+def test_a_slide_far_coarser_than_the_model_is_refused(tmp_path: Path, shipped_model: Model) -> None:
+    path = tmp_path / "overview.tiff"
+    tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
+    with open_slide(path, mpp=4.0) as slide, pytest.raises(DetectionError, match=r"overview\.tiff has 4 µm.*0\.4"):
+        Scan(slide, shipped_model)
+
+
+def test_jpeg_decoded_small_has_the_same_cells(
+    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path
+) -> None:
+    """As many, where they are, and as sure, as in the same pixels decoded whole and then made smaller."""
+    side = steps[0].tile.size
+    found = []
+    pixels = sample.read_region(side, side, side, side)
+    for compression in ("jpeg", "zlib"):
+        path = tmp_path / f"{compression}.tiff"
+        tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression=compression)
+        with open_slide(path, mpp=0.25) as slide:
+            found.append(Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()]))
+            pixels = slide.read_region(0, 0, side, side)  # what JPEG has left of them
+    small, whole = found
+    index = GridIndex(whole.centres)
+    sure = small[small.scores > 0.3]
+    near = [index.nearest(x, y, 8) for x, y in sure.centres]
+    assert len(sure) > 50
+    assert sum(i is None for i in near) <= 0.02 * len(sure)
+    differences = [abs(whole.scores[i] - score) for i, score in zip(near, sure.scores, strict=True) if i is not None]
+    assert np.mean(differences) < 0.03
+    assert abs(len(sure) - (whole.scores > 0.3).sum()) <= 0.05 * len(sure)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.6])
+def test_the_same_cells_are_found_at_another_scale(
+    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path, factor: float
+) -> None:
+    """A slide of twice as many pixels, and one of about half as many, none of which has the model's µm per px."""
+    left, side = 1400, 1280
+    pixels = sample.read_grid(left, left, round(side / factor), round(side / factor), factor, factor)
+    path = tmp_path / "scaled.tiff"
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb")
+    with open_slide(path, mpp=0.25 * factor) as slide:
+        found = Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()])
+    index = GridIndex(found[found.scores > 0.3].moved(left, left, factor).centres)
+    whole = Cells.concatenate([s.cells for s in steps])
+    inside = ((whole.centres > left + 64) & (whole.centres < left + side - 64)).all(1)
+    certain = whole[(whole.scores > 0.6) & inside]
+    assert len(certain) > 5
+    assert np.mean([index.nearest(x, y, 12) is not None for x, y in certain.centres]) > 0.9
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

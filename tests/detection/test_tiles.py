@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,17 @@ def test_nothing_outside_the_region_is_scanned() -> None:
 def test_the_size_of_a_tile_follows_the_resolutions() -> None:
     assert TileGrid.of(1000, 1000, (0.25, 0.25), 0.5).size == 2048
     assert TileGrid.of(1000, 1000, (0.5, 0.5), 0.5) == TileGrid(1000, 1000, 1024)
+
+
+@pytest.mark.parametrize(
+    ("mpp", "step"), [(0.25, 1.6), (0.2527, 1.6), (0.3, 4 / 3), (0.2, 2), (0.1255, 3.2), (0.41, 1)]
+)
+def test_tiles_suit_decoders_that_make_eighths(mpp: float, step: float) -> None:
+    """Near a whole number of eighths, a tile is a whole number of px of the network and of the slide."""
+    grid = TileGrid.of(9000, 9000, (mpp, mpp), 0.4)
+    assert grid.steps == pytest.approx((step, step), rel=1e-12)
+    assert grid.columns % 32 == 0
+    assert 1024 <= grid.columns < 1280
 
 
 @given(st.floats(0.1, 2), st.floats(0.4, 2.5))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_cervcell.casefile import State, open_case
 from napari_cervcell.models import Model
 from napari_cervcell.slides import foreground, open_slide
 from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.overview_map import OverviewMap
 
 
 @pytest.fixture
@@ -53,6 +56,53 @@ def test_detecting_the_view_brings_cells_in_and_keeps_them(hands: Hands) -> None
     assert found == (desk.session.cells.scores >= 0).sum()
     run = desk.case.runs()[-1]
     assert run.state == "done"
+
+
+def red_on(overview: OverviewMap) -> np.ndarray:
+    """Return where the overview is the red of what could not be read, (x, y) in its px, by row."""
+    image = overview.grab().toImage().scaled(overview.size())
+    seen = [image.pixelColor(x, y) for y in range(image.height()) for x in range(image.width())]
+    red = np.array([c.red() - max(c.green(), c.blue()) > 60 for c in seen]).reshape(image.height(), image.width())
+    return np.argwhere(red)[:, ::-1]
+
+
+def test_what_cannot_be_read_is_said_shown_and_tried_again(hands: Hands, with_model: Path, scratch: Callable) -> None:
+    widget, desk, panel = hands.widget, hands.widget.desk, hands.widget.detect_panel
+    overview = widget.overview.map
+    place = desk.view.centre
+    mend = scratch(with_model, *place)
+    before = len(red_on(overview))
+    panel.scope.value = "view"
+    hands.click(panel.start)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    hands.rest(0.1)
+    lost = len(desk.detection.unreadable)
+    assert lost >= 1
+    assert panel.status.text().startswith("Done")
+    assert f"{lost} tile" in panel.status.text()
+    assert " mm" in panel.status.text()
+    red = red_on(overview)
+    assert len(red) > before + 9
+    assert np.abs(red - (overview.to_map(*place).x(), overview.to_map(*place).y())).max(1).min() <= 2
+
+    mend()
+    hands.click(panel.start)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    hands.rest(0.1)
+    assert not desk.detection.unreadable
+    assert "could not be read" not in panel.status.text()
+    assert len(red_on(overview)) == before
+
+
+def test_a_slide_of_empty_glass_is_said_to_be_empty(sit_down: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "glass.tiff"
+    scale = {"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, np.full((700, 900, 3), 235, np.uint8), tile=(256, 256), photometric="rgb", **scale)
+    hands: Hands = sit_down(path)
+    hands.click(hands.widget.detect_panel.start)
+    hands.wait("the scan has ended", lambda: not hands.widget.desk.detection.running, 120)
+    assert "empty glass" in hands.widget.detect_panel.status.text()
+    assert not hands.widget.error_bar.isVisible()
 
 
 def test_cancel_keeps_what_was_found(hands: Hands) -> None:

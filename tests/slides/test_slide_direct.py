@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import openslide
 import pytest
+import simplejpeg
 import tifffile
 
 from napari_cervcell.slides import Slide, SlideError, open_slide
@@ -144,6 +145,44 @@ def test_regions_anywhere_are_cut_right(write_slide, levels) -> None:
             np.testing.assert_array_equal(
                 slide.read_region(x, y, width, height), levels[0][y : y + height, x : x + width]
             )
+
+
+def small_and_whole(slide: Slide, step: float, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read the same pixels as the decoder makes them, and from a hair beside, where they have to be resampled."""
+    return tuple(
+        slide.read_grid(x, 32 * step, columns, rows, step, step).astype(int) for x in (32 * step, 32 * step + 1e-3)
+    )
+
+
+@pytest.mark.parametrize("step", [8 / 7, 4 / 3, 1.6, 2])
+def test_jpeg_decoded_small_shows_what_is_there(write_svs, levels, step: float) -> None:
+    with open_slide(write_svs(levels[:1], "YCbCr")) as slide:
+        small, whole = small_and_whole(slide, step, 250, 150)
+        assert 0 < np.abs(small - whole).mean() < 6  # the decoder is sharper, and some of it is noise
+        assert np.abs(small.mean((0, 1)) - whole.mean((0, 1))).max() < 0.2
+        part = slide.read_grid(72 * step, 52 * step, 100, 60, step, step)
+        np.testing.assert_array_equal(part, small[20:80, 40:140])
+        beyond = slide.read_grid(0, 0, 2000, 20, step, step)
+        assert (beyond[:, round(slide.width / step) + 1 :] == slide.background).all()
+
+
+def test_jpeg_with_colours_of_its_own_is_made_small_too(tmp_path: Path, levels) -> None:
+    """As Adobe's programs write it: not every decoder reads that rightly, and the one that does has one size."""
+    marker = bytes.fromhex("ffee000e41646f6265006400000000") + b"\x01"
+    tiles = [
+        simplejpeg.encode_jpeg(np.ascontiguousarray(levels[0][y : y + TILE, x : x + TILE]), 95)
+        for y in range(0, 384, TILE)
+        for x in range(0, 576, TILE)
+    ]
+    options: dict[str, Any] = {"shape": (384, 576, 3), "dtype": np.uint8, "tile": (TILE, TILE)}
+    pixels = []
+    for name, streams in (("plain", tiles), ("adobe", [tile[:2] + marker + tile[2:] for tile in tiles])):
+        path = tmp_path / f"{name}.tiff"
+        tifffile.imwrite(path, iter(streams), photometric="ycbcr", compression="jpeg", subsampling=(2, 2), **options)
+        with open_slide(path) as slide:
+            assert slide.reader == "direct"
+            pixels.append(slide.read_grid(0, 0, 360, 240, 1.6, 1.6).astype(int))
+    assert np.abs(pixels[0] - pixels[1]).mean() < 2
 
 
 def test_bigtiff_with_tiles_beyond_4_gb(tmp_path: Path, levels) -> None:

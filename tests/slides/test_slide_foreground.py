@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
-from napari_cervcell.slides import Slide, foreground, open_slide
+from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 from napari_cervcell.slides.make import Made, make_slide
 from napari_cervcell.slides.marks import marks
 
@@ -43,6 +44,19 @@ def test_pale_cytoplasm_is_kept_and_uneven_light_is_not(write_slide) -> None:
     assert not found.covers(0, 0, 1500, 2000)
     assert not found.covers(2300, 0, 3000, 2000)
     assert found.share < 0.03
+
+
+def test_what_cannot_be_read_is_looked_at(tmp_path: Path, scratch: Callable, sample_truth: Path) -> None:
+    """A hole in the small picture of the slide takes no cells away and the glass elsewhere stays glass."""
+    path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
+    with open_slide(path) as slide:
+        whole = foreground(slide)
+        level = max(i for i, stored in enumerate(slide.levels) if stored.downsample <= whole.downsample)
+        scratch(path, slide.width - 300, slide.height / 2, (level,))
+        found = foreground(slide)
+    assert found.covers(slide.width - 301, slide.height / 2, slide.width - 300, slide.height / 2 + 1)
+    assert (found.mask | ~whole.mask).mean() > 0.999
+    assert whole.share < found.share < whole.share + 0.3
 
 
 def test_empty_and_unscanned_glass_is_no_foreground(write_slide) -> None:
