@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from napari_cervcell.casefile import Case, Verdict, open_case
 from napari_cervcell.cells import Cells, GridIndex
@@ -67,6 +66,8 @@ def measure(case_path: Path, cold: bool) -> dict[str, Any]:
 
     viewer, widget = launch(sample_slide(), case_path, show=True, block=False)
     hands, desk = Hands(viewer, widget), widget.desk
+    told: list[str] = []
+    desk.training.progressed.connect(lambda message: told.append(message["kind"]))
     hands.wait("the slide is shown", lambda: desk.session is not None)
     viewer.window.resize(1600, 1000)
     hands.look_at(_VIEW)
@@ -77,11 +78,14 @@ def measure(case_path: Path, cold: bool) -> dict[str, Any]:
     desk.detect(None, region=view)  # as it was before there was anything to review
     hands.wait("the view is detected", lambda: not desk.detection.running, 300)
     if not cold:
-        hands.wait("the trainer is there", _trainer, 120)
-        _until_idle(hands)
+        hands.wait("the trainer is ready", lambda: "prepared" in told, 600)
     seen: list[Any] = []
     ended: dict[str, Any] = {}
+    stages: dict[str, float] = {}
     desk.training.finished.connect(lambda message: ended.update(message, at=time.monotonic()))
+    desk.training.progressed.connect(
+        lambda message: stages.setdefault(message.get("text", message["kind"]), round(time.monotonic() - start, 1))
+    )
     desk.detection.found.connect(lambda steps: seen.extend(step.tile for step in steps))
     start = time.monotonic()
     hands.key("t")
@@ -101,24 +105,8 @@ def measure(case_path: Path, cold: bool) -> dict[str, Any]:
     end = time.monotonic()
     desk.detection.shut_down()
     viewer.close()
-    return {"round": round(ended["at"] - start, 1), "in view": round(end - start, 1), "said": ended["message"]}
-
-
-def _trainer() -> psutil.Process | None:
-    children = psutil.Process().children()
-    return next((p for p in children if "napari_cervcell.learning.worker" in p.cmdline()), None)
-
-
-def _until_idle(hands: Any) -> None:
-    """Wait until the trainer has nothing to prepare any more."""
-    trainer, idle = _trainer(), 0
-    assert trainer is not None
-    before = -1.0
-    while idle < 4:
-        hands.rest(1.0)
-        used = sum(trainer.cpu_times()[:2])
-        idle = idle + 1 if used - before < 0.02 else 0
-        before = used
+    done = {"round": round(ended["at"] - start, 1), "in view": round(end - start, 1)}
+    return {**stages, **done, "said": ended["message"]}
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ class TrainingProcess:
 
     Messages from :meth:`poll` are dicts with a ``kind``: ``started`` (round), ``stage`` (text), ``progress`` (round,
     step, done, loss, seconds_left), and at the end one of ``done`` (round, state, metrics, message), ``failed``
-    (message) and ``cancelled``.
+    (message) and ``cancelled``; outside of rounds ``prepared``.
     """
 
     def __init__(self, case_path: str | Path, slide_path: str | Path, *, reviewer: str | None = None) -> None:

@@ -103,6 +103,7 @@ class _Trainer:
                 for _ in prepare(*self._opened(stack), self._memory):
                     if not orders.empty():
                         return
+            _say("prepared")
         except Exception as error:
             print(f"could not prepare: {error!r}", file=sys.stderr)
         finally:

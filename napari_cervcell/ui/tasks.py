@@ -175,7 +175,7 @@ class Training(QObject):
 
     started = Signal()
     progressed = Signal(dict)
-    """a message of kind "started", "stage" or "progress"; see TrainingProcess"""
+    """a message of kind "prepared", "started", "stage" or "progress"; see TrainingProcess"""
     finished = Signal(dict)
     """the last message: kind "done", "failed" or "cancelled" """
 
@@ -202,7 +202,7 @@ class Training(QObject):
     def prepare(self, case: Case, slide: Slide) -> None:
         """Have the process ready for a quick round, with all seen that it would look at."""
         if not self._wanted:
-            self._with_process(case, slide, lambda process: process.prepare())
+            self._with_process(case, slide, self._prepare)
 
     def _with_process(self, case: Case, slide: Slide, act: Callable[[TrainingProcess], None]) -> None:
         if self._process is not None:
@@ -224,6 +224,10 @@ class Training(QObject):
         worker = create_worker(make, _start_thread=False)
         worker.returned.connect(take)
         worker.start()
+
+    def _prepare(self, process: TrainingProcess) -> None:
+        process.prepare()
+        self._timer.start()
 
     def _run(self, process: TrainingProcess, quick: bool, seconds: float | None) -> None:
         if not self._wanted:
