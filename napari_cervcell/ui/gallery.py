@@ -255,7 +255,7 @@ class Gallery(QAbstractScrollArea):
             self.chosen.emit(int(self._sheet.rows[position]))
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Find similar to this cell\ts", self.asked_for_similar.emit)
+        menu.addAction("Find similar to this cell\ts").triggered.connect(lambda: self.asked_for_similar.emit())
         menu.popup(event.globalPos())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
