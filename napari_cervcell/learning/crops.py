@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..models import NOTHING, to_input
 from .assignment import FCOS, Assignment
-from .fields import Field
+from .fields import DataError, Field
 from .targets import Targets, assign, collate
 
 __all__ = ["CropSampler", "Crops", "resample"]
@@ -64,10 +64,13 @@ class CropSampler:
     crops : Crops
     rng : numpy Generator
         The source of every random draw.
+
+    Cells at places that are no numbers are dropped. Raises DataError for an image that is not of 8 bits, and so may
+    hold what is no number either.
     """
 
     def __init__(self, fields: Sequence[Field], crops: Crops, rng: np.random.Generator) -> None:
-        self.fields = list(fields)
+        self.fields = [_sound(f) for f in fields]
         self.crops = crops
         self.rng = rng
         owner = [np.full(len(f.labels), i) for i, f in enumerate(self.fields)]
@@ -130,6 +133,15 @@ class CropSampler:
         known = cells, labels[seen], rejected, checked, frame[0], left_out
         targets = assign((size, size), *known, self.crops.assignment)
         return _stained(image, rng), targets
+
+
+def _sound(field: Field) -> Field:
+    if field.rgb.dtype != np.uint8:
+        raise DataError(f"The image of {field.name} holds {field.rgb.dtype}. Convert it to RGB of 8 bits first.")
+    known, rejected = (np.isfinite(boxes).all(1) for boxes in (field.boxes, field.rejected))
+    if known.all() and rejected.all():
+        return field
+    return replace(field, boxes=field.boxes[known], labels=field.labels[known], rejected=field.rejected[rejected])
 
 
 def _inside(start: float, side: float, length: int, rim: float) -> float:

@@ -76,7 +76,10 @@ class Objective:
         self.balance = GradientBalance(len(self.counts))
 
     def __call__(self, dense: Dense, target: Targets, progress: float) -> Losses:
-        """Return the loss of a batch; `progress` in [0, 1] is where the exclusive schedule stands."""
+        """Return the loss of a batch; `progress` in [0, 1] is where the exclusive schedule stands.
+
+        Raises ValueError for a cell of a class that the model does not name.
+        """
         schedule = Schedule()
         epoch = progress * schedule.epochs
         n = target.cell.sum().clamp_min(1.0)
@@ -102,6 +105,8 @@ class Objective:
         naming = sides = looks = torch.zeros(())
         if len(image):
             label = target.label[image, row, col]
+            if int(label.max()) >= len(self.counts):
+                raise ValueError(f"a cell has class {int(label.max())}, but the model names {len(self.counts)}, from 0")
             self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
             logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
             naming = F.cross_entropy(logits, label)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_cervcell.learning.crops import Crops, CropSampler
-from napari_cervcell.learning.fields import Field
+from napari_cervcell.learning.fields import DataError, Field
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.losses import grad_libra
 from napari_cervcell.learning.objective import LossName, Objective
@@ -141,15 +141,36 @@ def test_the_balance_of_gradients_is_told_at_the_end_of_every_epoch_and_begun_an
     assert second.shape == first.shape == (6,)
 
 
-@pytest.mark.parametrize("what", ["nothing known", "one cell", "only rejections"])
-def test_little_knowledge_gives_a_finite_model(what: str) -> None:
+BAD_CELLS = {
+    "one cell": CELL,
+    "a cell twice": np.concatenate([CELL, CELL]),
+    "a cell outside the field": CELL + 1000,
+    "a cell nowhere": np.concatenate([CELL, np.full((1, 4), np.nan, np.float32)]),
+}
+
+
+@pytest.mark.parametrize("what", ["nothing known", "only rejections", "nothing unknown", *BAD_CELLS])
+def test_little_or_bad_knowledge_gives_a_finite_model(what: str) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
-    cells = CELL if what == "one cell" else NONE
+    cells = BAD_CELLS.get(what, NONE)
     rejected = CELL if what == "only rejections" else NONE
-    field = Field("f", rgb, 0.5, cells, np.zeros(len(cells), np.int16), rejected)
+    checked = np.array([[0, 0, 160, 160]], np.float32) if what == "nothing unknown" else NONE
+    field = Field("f", rgb, 0.5, cells, np.zeros(len(cells), np.int16), rejected, checked)
     sampler = CropSampler([field], Crops(64, 0.5), np.random.default_rng(0))
     network = fit(build(DEFAULT_CONFIG), sampler, objective(), FitSettings(steps=3, batch=2))
     assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_an_image_that_may_hold_no_numbers_is_refused() -> None:
+    field = Field("f", np.full((160, 160, 3), np.nan, np.float32), 0.5, CELL, np.zeros(1, np.int16))
+    with pytest.raises(DataError, match="image of f holds float32"):
+        CropSampler([field], Crops(64, 0.5), np.random.default_rng(0))
+
+
+def test_a_class_that_the_model_does_not_name_is_refused() -> None:
+    rule = Objective(torch.ones(2), torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="class 2, but the model names 2"):
+        rule(dense(0.0), targets(CELL), 1.0)
 
 
 def test_a_loss_that_is_no_number_ends_the_fit() -> None:

@@ -1,0 +1,1 @@
+"""What the experiments share: cached features, the table that keeps every finished cell, heads, figures."""
