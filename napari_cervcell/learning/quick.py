@@ -13,6 +13,7 @@ from ..casefile import Annotations, Case
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
+from .crops import CropSampler
 from .evaluation import evaluate
 from .features import FeatureMemory, HeadAlone, Remembering
 from .fields import Field
@@ -69,15 +70,17 @@ def quick_round(
 
     say("Training")
     rng = np.random.default_rng(seed)
-    sampler = Mixed(SeenSampler(fields, parent.mpp, rng), SeenSampler(earlier, parent.mpp, rng))
+    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
+    if earlier:
+        sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 100)),
         batch=_BATCH,
         seconds=None if steps else seconds,
-        rate=1e-3,
+        rate=5e-4,
         progress=(progress, min(1.0, progress + 0.1)),
-        average=0.9,
+        average=0.95,
         freeze_norm=True,
         epoch=EPOCH,
     )

@@ -162,7 +162,10 @@ class _Trainer:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("memory" in said or "new thread" in said)
+    )
 
 
 if __name__ == "__main__":
