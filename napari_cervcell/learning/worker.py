@@ -162,9 +162,9 @@ class _Trainer:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    said = str(error)
+    # numpy, torch and the system each have their own way to say so
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("memory" in said or "new thread" in said)
+        isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in ("memory", "new thread"))
     )
 
 
