@@ -275,9 +275,8 @@ def _train(options: argparse.Namespace) -> Answer:
         try:
             for message in process.messages():
                 if message["kind"] == "progress":
-                    _progress(
-                        f"step {message['step']}, loss {message['loss']:.3f}, {message['seconds_left']:.0f} s left"
-                    )
+                    left = f"{message['seconds_left']:.0f} s left"
+                    _progress(f"step {message['step']}, loss {message['loss']:.3f}, {left}")
                 elif message["kind"] in ("done", "failed"):
                     end = message
         finally:

@@ -78,9 +78,9 @@ def quick_round(
         steps=steps or max(20, int(seconds * 100)),
         batch=_BATCH,
         seconds=None if steps else seconds,
-        rate=1e-3,
+        rate=5e-4,
         progress=(progress, min(1.0, progress + 0.1)),
-        average=0.9,
+        average=0.95,
         freeze_norm=True,
         epoch=EPOCH,
     )

@@ -162,7 +162,10 @@ class _Trainer:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    # numpy, torch and the system each have their own way to say so
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in ("memory", "new thread"))
+    )
 
 
 if __name__ == "__main__":

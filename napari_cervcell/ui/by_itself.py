@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +28,22 @@ class ByItself(QWidget):
 
     A round begins after so many new cells, or with `_ENOUGH` of them after a rest.
 
+    Parameters
+    ----------
+    desk : Desk
+    begin : callable
+        Begins a quick round.
+
     Attributes
     ----------
     on : QCheckBox
     cells : QSpinBox
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, begin: Callable[[], object]) -> None:
         super().__init__()
         self._desk = desk
+        self._begin = begin
         self._new: int | None = None
         self._tried = 0
         self.on = QCheckBox("Learn by itself after")
@@ -84,7 +92,7 @@ class ByItself(QWidget):
 
     def _begin_with(self, enough: int) -> None:
         if self.on.isChecked() and (self._new or 0) - self._tried >= enough and not self._desk.training.running:
-            self._desk.train()
+            self._begin()
 
     def _prepare(self) -> None:
         if self._desk.session is not None:

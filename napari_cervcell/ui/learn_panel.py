@@ -51,7 +51,7 @@ class LearnPanel(QWidget):
         buttons.addWidget(self.start, 3)
         buttons.addWidget(self.full, 3)
         buttons.addWidget(self.cancel, 2)
-        self.by_itself = ByItself(desk)
+        self.by_itself = ByItself(desk, self.begin)
         self.again = Button("Try again", "Begin the same round once more. Nothing of your work was lost.", "redo")
         self.again.clicked.connect(lambda: self._train(self._quick))
         self.again.hide()

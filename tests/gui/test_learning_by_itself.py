@@ -32,7 +32,7 @@ def test_it_is_off_until_asked_for_and_then_remembered(hands: Hands) -> None:
     assert not desk.training.running
     choice.cells.setValue(20)
     hands.click(choice.on)
-    again = ByItself(desk)
+    again = ByItself(desk, hands.widget.learn_panel.begin)
     assert again.on.isChecked()
     assert again.cells.value() == 20
     again.deleteLater()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -173,16 +172,15 @@ def test_preparing_leaves_nothing_to_look_at(reviewed: Path, sample: Slide, memo
 def test_cells_taken_back_under_the_trainer(reviewed: Path) -> None:
     """The round ends with what it had read; the next one has nothing to learn from, and says so."""
     process = TrainingProcess(reviewed, sample_slide())
-    process.start(quick=True, seconds=2)
-    for message in process.messages():
-        if message["kind"] == "progress":
-            with Case.open(reviewed) as case:
-                while case.undo():
-                    pass
-                assert not len(case.annotations())
-        last = message
-    assert last["kind"] == "done"
-    process.start(quick=True, seconds=2)
+    process.start(quick=True, seconds=1)
+    while next(process.messages())["kind"] != "progress":
+        pass
+    with Case.open(reviewed) as case:
+        while case.undo():
+            pass
+        assert not len(case.annotations())
+    assert list(process.messages())[-1]["kind"] == "done"
+    process.start(quick=True, seconds=1)
     last = list(process.messages())[-1]
     process.close()
     assert last["kind"] == "failed"
@@ -201,15 +199,16 @@ def test_a_model_file_may_go_while_its_model_is_in_use(
     assert outcome.model.card["parent"] == shipped_model.id
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on files here")
+limited = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs limits on a running process")
+
+
+@limited
 def test_a_disk_that_fills_up_in_a_round_costs_only_the_round(reviewed: Path) -> None:
     """The trainer may not make the case's files larger: as on a full disk, the model cannot be kept."""
     with Case.open(reviewed) as case:
         before = len(case.annotations())
     process = TrainingProcess(reviewed, sample_slide())
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # and so in the process that is begun now
     process.prepare()
-    signal.signal(signal.SIGXFSZ, ignored)
     unlimited = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     process.start(quick=True, seconds=1)
     last = list(process.messages())[-1]
@@ -226,14 +225,15 @@ def test_a_disk_that_fills_up_in_a_round_costs_only_the_round(reviewed: Path) ->
     process.close()
 
 
+@limited
 def test_a_trainer_that_runs_out_of_memory_says_so_and_can_try_again(reviewed: Path) -> None:
     process = TrainingProcess(reviewed, sample_slide())
     process.start(quick=True, seconds=1)
     assert list(process.messages())[-1]["kind"] == "done"
     with Case.open(reviewed) as case:
         before = case.active_round, len(case.annotations())
-    room = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+    used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
     process.start(seconds=30)
     last = list(process.messages())[-1]
     assert last["kind"] == "failed"
