@@ -157,7 +157,7 @@ class Bench:
             spoken = None if rejected is None else [r if learnt[i] else r[:0] for i, r in enumerate(rejected)]
             at = locations(self.train, part, spoken)
             if len(folds) > 1:
-                seen = np.repeat(learnt, [s.rows.shape[0] * s.rows.width for s in self.train])
+                seen = np.repeat(learnt, [s.rows.shape[0] * s.rows.shape[1] for s in self.train])
                 at = replace(at, unknown=at.unknown[seen[at.unknown]])
             teacher = self.fit("ce+exclusive", at, seed + 100 * (k + 1))
             for i in np.flatnonzero(mine):
