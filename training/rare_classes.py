@@ -3,7 +3,7 @@
     python training/rare_classes.py --data DIR --scale smoke|cpu|gpu
 
 Every rule trains the same small encoder on frozen ImageNet features of 80 px crops, in eight turns, of the cells of
-train fields, and names those of test fields; what a rule is set to was settled on val. Writes
+train fields, and names those of test fields; how long to train was settled on val, all else is as given. Writes
 ``training/results/rare-classes-SCALE.csv``, ``.md`` and ``.png``.
 """
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _NONE = np.zeros((0, 4), np.float32)
-_LOWEST = 0.02
+_LOWEST = 0.002  # where unknown counts as negative all scores sink, and their ranking should still be seen
 
 
 @dataclass(slots=True)
