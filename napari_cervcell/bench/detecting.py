@@ -117,9 +117,10 @@ class Detecting:
 
     def _beside(self, slide: Slide, scan: Scan, tiles: Sequence[Tile], plain: Engine) -> dict[str, Figure]:
         """Return how many times as long as we others take for a part of the slide, and the share of cells both find."""
-        first, size = tiles[len(tiles) // 2], scan.grid.size
-        right, bottom = min(first.x + _SQUARE * size, slide.width), min(first.y + _SQUARE * size, slide.height)
-        region = first.x, first.y, right, bottom
+        side = _SQUARE * scan.grid.size
+        within = [t for t in tiles if t.x + side <= slide.width and t.y + side <= slide.height]
+        first = within[len(within) // 2] if within else tiles[0]
+        region = first.x, first.y, min(first.x + side, slide.width), min(first.y + side, slide.height)
         try:
             find = sahi(self.path, region, scan.grid, scan.model, plain)
         except ImportError as error:

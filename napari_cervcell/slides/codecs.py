@@ -80,11 +80,8 @@ def _jpeg_ycbcr(tables: bytes | None, size: tuple[int, int]) -> Decoder:
         if data.find(b"Adobe", 0, _HEAD) < 0:
             try:
                 whole = before + data[2:] if before else data
-                height, width, _ = out.shape
-                if (
-                    simplejpeg.decode_jpeg(whole, "RGB", min_height=height, min_width=width, buffer=out).shape
-                    == out.shape
-                ):
+                least = {} if out.shape[:2] == size else {"min_height": out.shape[0], "min_width": out.shape[1]}
+                if simplejpeg.decode_jpeg(whole, "RGB", buffer=out, **least).shape == out.shape:
                     return
             except ValueError:
                 pass  # whether it can be used all the same, the other decides

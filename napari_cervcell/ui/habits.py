@@ -66,8 +66,9 @@ class Habits(QObject):
         left = self._left()
         widget.review_panel.threshold.setValue(left.get("threshold", session.threshold))
         hidden = left.get("hidden", [])
-        for cell_class, chip in zip(session.taxonomy, widget.case_panel.chips, strict=True):
-            chip.setChecked(cell_class.name not in hidden)
+        for label, chip in widget.case_panel.chips.items():
+            cell_class = session.taxonomy[label]
+            chip.setChecked(not cell_class.hidden and cell_class.name not in hidden)
         panel = widget.gallery_panel
         for name, box in (("order", panel.order), ("reviewed", panel.reviewed)):
             box.setCurrentIndex(max(0, box.findText(left.get(name, ""))))
