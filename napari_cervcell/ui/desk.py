@@ -159,11 +159,12 @@ class Desk(QObject):
                 "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
             )
             return
-        with self.guard():
-            self._case.taxonomy = taxonomy
-            layer, self.next_case_path = self.layer, self._case.path
-            self.clear()
-            self.put(layer)
+        layer, path = self.layer, self._case.path
+        self.clear()
+        with self.guard(), Case.open(path) as case:
+            case.taxonomy = taxonomy
+        self.next_case_path = path
+        self.put(layer)
 
     def _figures_soon(self) -> None:
         if not self._figures_timer.isActive():
