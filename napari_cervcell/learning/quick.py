@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..casefile import Annotations, Case
@@ -69,6 +70,7 @@ def quick_round(
     earlier = list(eyes.of_replay(replay))
 
     say("Training")
+    torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
     sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
     if earlier:

@@ -233,7 +233,8 @@ def test_a_trainer_that_runs_out_of_memory_says_so_and_can_try_again(reviewed: P
     with Case.open(reviewed) as case:
         before = case.active_round, len(case.annotations())
     used = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
+    room = used + (4 << 20)  # for files, not for training
+    unlimited = resource.prlimit(process.pid, resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
     process.start(seconds=30)
     last = list(process.messages())[-1]
     assert last["kind"] == "failed"
