@@ -137,7 +137,10 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     smoke = args.scale == "smoke"
     fields = fields_by_split(args.data, smoke)
     features, labels, of = crop_features(
-        [f for split in fields.values() for f in split], untrained() if smoke else imagenet(), args.cache
+        [f for split in fields.values() for f in split],
+        untrained() if smoke else imagenet(),
+        args.cache,
+        turns=2 if smoke else 8,
     )
     split_of = np.repeat(list(fields), [len(f) for f in fields.values()])[of]
     train, judged = split_of == "train", split_of == judge_on
