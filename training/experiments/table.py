@@ -125,7 +125,8 @@ def curves(
         axis.set_title(name)
         axis.set_xlabel(x_label)
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=7)
+    if any(label for lines in panels.values() for label in lines):
+        axes[0][0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
