@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from experiments.features import MPP, Sheet, sheets_by_split
 from experiments.finding import Stacked, decoded, detect, head, judged, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
-from experiments.table import Table, arguments, curves, fields_by_split
+from experiments.table import Table, arguments, dots, fields_by_split
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -169,14 +169,7 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
         f"{judge_on} fields, hit within {_REACH_UM:g} µm, threshold from val. Mean ± standard deviation over seeds."
     )
     table.markdown("Hard negatives", notes, smoke)
-    values = table.values()
-    panels = {}
-    for figure in ("f1", "ap", "share_kept"):
-        of = [v[figure] for v in values.values()]
-        panels[figure.replace("_", " ")] = {
-            "": ([k[0].replace(" ", "\n") for k in values], [v.mean() for v in of], [v.std() for v in of])
-        }
-    curves(table.path.with_suffix(".png"), panels, "")
+    dots(table, ("f1", "ap", "share_kept"))
     return table
 
 

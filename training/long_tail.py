@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from experiments.features import Sheet, sheets_by_split
 from experiments.finding import Stacked, decoded, head, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
-from experiments.table import Table, arguments, curves, fields_by_split
+from experiments.table import Table, arguments, dots, fields_by_split
 from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells
@@ -94,13 +94,7 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
         "over the run. Mean ± standard deviation over seeds."
     )
     table.markdown("Finding and naming six classes", notes, smoke)
-    values = table.values()
-    panels = {}
-    for figure in ("mAP", "AP frequent", "AP common", "AP rare"):
-        of = [v[figure] for v in values.values()]
-        x = [k[0].replace(" ", "\n") for k in values]
-        panels[figure] = {"": (x, [v.mean() for v in of], [v.std() for v in of])}
-    curves(table.path.with_suffix(".png"), panels, "")
+    dots(table, ("mAP", "AP frequent", "AP common", "AP rare"))
     return table
 
 
@@ -114,8 +108,7 @@ def figures(model: nn.Module, sheets: Sequence[Sheet], exclusive: bool) -> dict[
             mine = logits[c]
             if exclusive:
                 mine = mine - torch.cat([logits[:c], logits[c + 1 :]]).logsumexp(0)
-            lowest = float(torch.sigmoid(mine.flatten().topk(1000).values[-1]))  # more would only cost time
-            cells = decoded(mine, sheet, lowest)
+            cells = decoded(mine, sheet, 0.0)
             surest = cells[np.argsort(-cells.scores, kind="stable")[:100]]
             results[c].append((surest, points_of(sheet)[sheet.labels == c]))
     aps, recalls = {}, {}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from experiments.features import crop_features, imagenet, untrained
-from experiments.table import Table, arguments, curves, fields_by_split
+from experiments.table import Table, arguments, dots, fields_by_split
 from torch import Tensor, nn
 
 from napari_cervcell.learning.descent import descend
@@ -137,7 +137,10 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     smoke = args.scale == "smoke"
     fields = fields_by_split(args.data, smoke)
     features, labels, of = crop_features(
-        [f for split in fields.values() for f in split], untrained() if smoke else imagenet(), args.cache
+        [f for split in fields.values() for f in split],
+        untrained() if smoke else imagenet(),
+        args.cache,
+        turns=2 if smoke else 8,
     )
     split_of = np.repeat(list(fields), [len(f) for f in fields.values()])[of]
     train, judged = split_of == "train", split_of == judge_on
@@ -156,18 +159,7 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     cells = ", ".join(f"{n} {int((labels[judged] == c).sum())}" for c, n in enumerate(BETHESDA.names))
     notes = f"Small heads on frozen features; {judge_on} fields: {cells}. Mean ± standard deviation over seeds."
     table.markdown("Naming cells of rare classes", notes, smoke)
-    values = table.values()
-    panels = {}
-    for figure in ("macro_f1", "mean_recall", "calibration_error"):
-        of_rule = [v[figure] for v in values.values()]
-        panels[figure.replace("_", " ")] = {
-            "": (
-                [r.replace(" + ", "\n+ ").replace(", ", ",\n") for (r,) in values],
-                [v.mean() for v in of_rule],
-                [v.std() for v in of_rule],
-            )
-        }
-    curves(table.path.with_suffix(".png"), panels, "")
+    dots(table, ("macro_f1", "mean_recall", "calibration_error"))
     return table
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from experiments.features import MPP, Sheet, sheets_by_split
 from experiments.finding import Stacked, detect, figures, head, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
-from experiments.table import Table, arguments, curves, fields_by_split
+from experiments.table import Table, arguments, dots, fields_by_split
 from hard_negatives import rows_at
 from torch import Tensor, nn
 
@@ -85,13 +85,7 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
         f"each seed; {judge_on} fields. Mean ± standard deviation over seeds."
     )
     table.markdown("Learning from unlabelled fields", notes, smoke)
-    values = table.values()
-    panels = {}
-    for figure in ("ap", "f1_at_half", "balanced_accuracy"):
-        of = [v[figure] for v in values.values()]
-        x = [k[0].replace(" ", "\n") for k in values]
-        panels[figure.replace("_", " ")] = {"": (x, [v.mean() for v in of], [v.std() for v in of])}
-    curves(table.path.with_suffix(".png"), panels, "")
+    dots(table, ("ap", "f1_at_half", "balanced_accuracy"))
     return table
 
 

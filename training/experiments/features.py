@@ -29,7 +29,6 @@ __all__ = ["MPP", "Sheet", "crop_features", "imagenet", "sheets", "sheets_by_spl
 MPP = 0.4
 _WIDTH = 128
 _PIXELS = 2000  # of each train field, for the projection
-_TURNS = 8
 
 
 @dataclass(slots=True)
@@ -136,10 +135,10 @@ def _projection(raw: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def crop_features(
-    fields: Sequence[Field], backbone: Backbone, cache: Path, *, side: int = 80
+    fields: Sequence[Field], backbone: Backbone, cache: Path, *, side: int = 80, turns: int = 8
 ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.int64]]:
-    """Return features (n, 8, d) of every cell's crop, `side` px at 0.25 µm, in eight turns; labels and fields (n,)."""
-    key = hashlib.sha256(repr((side, sorted(f.name for f in fields))).encode())
+    """Return features (n, turns, d) of every cell's crop, `side` px at 0.25 µm, turned; labels and fields (n,)."""
+    key = hashlib.sha256(repr((side, turns, sorted(f.name for f in fields))).encode())
     key.update(next(iter(backbone.state_dict().values())).numpy().tobytes())
     path = cache / f"crops-{key.hexdigest()[:16]}.npy"
     labels = np.concatenate([f.labels for f in fields])
@@ -150,8 +149,8 @@ def crop_features(
         for field in fields:
             centres = (field.boxes[:, :2] + field.boxes[:, 2:]) / 2
             patches = cut_patches(field, centres, side, 0.25)
-            turned = np.stack([_turned(patches, t) for t in range(_TURNS)], 1).reshape(-1, side, side, 3)
-            parts.append(_pooled(turned, backbone).reshape(len(patches), _TURNS, -1))
+            turned = np.stack([_turned(patches, t) for t in range(turns)], 1).reshape(-1, side, side, 3)
+            parts.append(_pooled(turned, backbone).reshape(len(patches), turns, -1))
         np.save(path, np.concatenate(parts))
     return np.load(path), labels, of
 

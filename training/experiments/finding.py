@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _NONE = np.zeros((0, 4), np.float32)
+_MOST = 1000  # locations of a field that may be in cells: lower ones would only cost time
 _LOWEST = 0.002  # where unknown counts as negative all scores sink, and their ranking should still be seen
 
 
@@ -128,8 +129,9 @@ def logits_of(model: Callable[[Tensor], Tensor], sheet: Sheet) -> Tensor:
 
 def decoded(logits: Tensor, sheet: Sheet, lowest: float) -> Cells:
     """Return the cells of a map of logits (h, w) in the annotated part of a sheet, boxes in px of the field's image."""
+    most = float(torch.sigmoid(logits.flatten().topk(min(_MOST, logits.numel())).values[-1]))
     half = torch.full((1, 4, *logits.shape), BOX_UM / MPP / 2)
-    cells = decode(Dense(logits[None], torch.zeros(1, 1, *logits.shape), half), lowest)[0]
+    cells = decode(Dense(logits[None], torch.zeros(1, 1, *logits.shape), half), max(lowest, most))[0]
     x, y = cells.centres.T
     x1, y1, x2, y2 = sheet.checked[0]
     return cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)].moved(0, 0, MPP / sheet.field.mpp)

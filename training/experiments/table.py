@@ -15,7 +15,7 @@ import numpy as np
 from napari_cervcell.learning.fields import Field, read_fields
 from napari_cervcell.taxonomy import BETHESDA
 
-__all__ = ["RESULTS", "Table", "arguments", "curves", "fields_by_split"]
+__all__ = ["RESULTS", "Table", "arguments", "curves", "dots", "fields_by_split"]
 
 RESULTS = Path(__file__).parents[1] / "results"
 _CACHE = Path(__file__).parents[1] / ".cache"
@@ -37,8 +37,8 @@ def arguments(doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
 def fields_by_split(data: Path, smoke: bool) -> dict[str, list[Field]]:
     """Return the fields of train, val and test; of any folder's first few for a smoke run."""
     if smoke:
-        few = read_fields(data, BETHESDA)[:7]
-        return {"train": few[:4], "val": few[4:5], "test": few[5:]}
+        few = read_fields(data, BETHESDA)[:4]
+        return {"train": few[:2], "val": few[2:3], "test": few[3:]}
     from train import fields_of
 
     return {split: fields_of(data, split) for split in ("train", "val", "test")}
@@ -128,4 +128,26 @@ def curves(
     axes[0][0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def dots(table: Table, figures: Sequence[str]) -> None:
+    """Draw the mean and the spread over seeds of some figures, a line for each rule, beside the CSV."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    values = table.values()
+    size = (3.2 * len(figures) + 2, 0.32 * len(values) + 1)
+    figure, axes = pyplot.subplots(1, len(figures), figsize=size, squeeze=False, sharey=True)
+    for axis, name in zip(axes[0], figures, strict=True):
+        of = [v[name] for v in values.values()]
+        axis.errorbar([v.mean() for v in of], range(len(of)), xerr=[v.std() for v in of], fmt="o", ms=4, capsize=2)
+        axis.set_title(name.replace("_", " "))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_yticks(range(len(values)), [", ".join(cell) for cell in values])
+    axes[0][0].invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(table.path.with_suffix(".png"), dpi=110)
     pyplot.close(figure)
