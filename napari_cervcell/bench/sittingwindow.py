@@ -81,7 +81,7 @@ class _Sitting:
             self._round()
         with self.step("export"):
             target = Path(self.job["folder"]) / "cells.geojson"
-            hands.save_as(widget.case_panel.export_button, target)
+            widget.case_panel.export(target)
             hands.wait("the export is written", target.exists)
         waits = {f"key {name}": times for name, times in self.waits.items()}
         return waits | {f"pan {name}": times for name, times in self.pans.items()} | self._told()

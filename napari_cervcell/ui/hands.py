@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QEnterEvent, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLineEdit, QScrollArea, QWidget
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 from ..errors import CervcellError
 from .streaming import is_sharp
@@ -81,21 +81,6 @@ class Hands:
         self._cross_into(button)
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
         self.rest(0.02)
-
-    def save_as(self, button: QWidget, path: Path) -> None:
-        """Click a button that asks for a file, and type `path` into the dialog."""
-
-        def fill() -> None:
-            line = dialog.findChild(QLineEdit) if (dialog := QApplication.activeModalWidget()) else None
-            if line is None:
-                QTimer.singleShot(50, fill)
-                return
-            line.selectAll()
-            QTest.keyClicks(line, str(path))
-            QTest.keyClick(line, Qt.Key.Key_Return)
-
-        QTimer.singleShot(50, fill)
-        self.click(button)
 
     def scroll_to(self, widget: QWidget) -> None:
         """Scroll the panel so that `widget` can be seen."""

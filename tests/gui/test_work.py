@@ -204,14 +204,6 @@ def test_export_writes_what_is_shown(sit_down, slide_path: Path, case_path: Path
     assert "cells.geojson" in hands.widget.error_bar.text.text()
 
 
-def test_export_through_the_dialog(sit_down, slide_path: Path, case_path: Path, tmp_path: Path) -> None:
-    hands: Hands = sit_down(slide_path)
-    target = tmp_path / "typed.geojson"
-    hands.save_as(hands.widget.case_panel.export_button, target)
-    hands.wait("the export is written", target.exists, 10)
-    assert len(json.loads(target.read_text())["features"]) == 40
-
-
 def test_a_round_of_training_from_the_window(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk
     x1, y1, x2, y2 = desk.view.rectangle()
