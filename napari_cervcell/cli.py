@@ -111,10 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--split", nargs=2, metavar=("FILE.csv", "NAME"), help="only images whose column 'split' in FILE.csv is NAME"
     )
-    evaluate.add_argument(
-        "--device", choices=DEVICES, default="cpu-torch",
-        help="what computes: as detect does with auto (default: plain torch, whose figures no machine changes)",
-    )  # fmt: skip
+    evaluate.add_argument("--device", choices=DEVICES, default="cpu-torch", help="what computes; auto: as detect does")
 
     add_simulate_command(command, _progress)
     export = command("export", _export, "Write the cells of a case to a file.")
@@ -169,9 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--slide", type=Path, help="on which slide; by default one is made for it")
     overlay.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
 
-    detecting = command(
-        "detect", _bench_detect, "Measure how fast cells are found, beside the limit of the parts.", kinds
-    )
+    detecting = command("detect", _bench_detect, "Measure how fast cells are found, beside limits and peers.", kinds)
     detecting.add_argument("slide", type=Path)
     detecting.add_argument("--model", type=Path, help="model file (default: the shipped one)")
     detecting.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best)")

@@ -190,6 +190,8 @@ class Scan:
         Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
         `_AHEAD` tiles are in memory. Ends at once where `stop` is set, whatever the network is at.
         """
+        if not self.tiles:
+            return  # nothing is worth making an engine for
         height, width = self.grid.rows + 2 * HALO, self.grid.columns + 2 * HALO
         with ExitStack() as stack:
             readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read"))
