@@ -29,7 +29,7 @@ __all__ = ["ClassesDialog"]
 
 _GROUPS = ("negative", "low grade", "high grade")
 # told apart from those of the Bethesda classes and from each other by colour-blind readers too
-_COLORS = ("#7a5cc0", "#1fa3a3", "#a8743f", "#b9c94a", "#e8a7c9", "#5a6b7a")
+_COLORS = ("#3b4cc0", "#e8a7c9", "#5e4b32", "#2f8f4e", "#a6a6a6", "#c9b037")
 _SHOWN, _HIDDEN = "shown", "hidden"
 
 

@@ -106,7 +106,7 @@ def test_geojson_is_what_qupath_reads(case: Case, tmp_path: Path) -> None:
     [ring] = accepted["geometry"]["coordinates"]
     assert ring == [[5000, 5000], [5040.5, 5000], [5040.5, 5041], [5000, 5041], [5000, 5000]]
     assert accepted["properties"]["objectType"] == "annotation"
-    assert accepted["properties"]["classification"] == {"name": "LSIL", "color": [0xF2, 0xD2, 0x4B]}
+    assert accepted["properties"]["classification"] == {"name": "LSIL", "color": [0xFF, 0xF0, 0x5A]}
     assert accepted["properties"]["measurements"] == {"score": 0.75}
     assert new["properties"]["objectType"] == "detection"
     assert rejected["properties"]["classification"]["name"] == "Ignore*"

@@ -275,7 +275,7 @@ def test_everything_has_a_tooltip(hands: Hands) -> None:
 
 def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
     case_panel, review_panel = hands.widget.case_panel, hands.widget.review_panel
-    assert [label.text() for pair in case_panel.figures for label in pair] == ["–"] * 12
+    assert [label.text() for pair in case_panel.figures.values() for label in pair] == ["–"] * 12
     assert "nobody knows yet" in case_panel.figures[0][0].toolTip()
     hands.key("n")
     assert "no random draw" in review_panel.quality.text()
