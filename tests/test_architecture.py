@@ -86,6 +86,7 @@ def test_dependencies_point_one_way(path: Path) -> None:
         "from napari_cervcell.slides import layers, sample_slide; p = str(sample_slide()); layers.get_reader(p)(p)",
         "import napari_cervcell.casefile",
         "import napari_cervcell.cli",
+        "from napari_cervcell.learning import TrainingProcess",
     ],
 )
 def test_a_slide_opens_without_loading_torch_or_a_window(code: str) -> None:

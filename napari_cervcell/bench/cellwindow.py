@@ -164,13 +164,17 @@ def _looks(size: tuple[int, int], mpp: float) -> list[list[Step]]:
 
 
 def _walk(stage: Stage, looks: list[list[Step]]) -> list[list[float]]:
-    """Pan and zoom; return, for each magnification, the ms that each step held the window."""
+    """Pan and zoom; return, for each magnification, the ms that each step held the window.
+
+    Twice, and the first time does not count: then the slide's tiles have been read, which is not what is measured.
+    """
     stage.live(1.0)
-    held = []
-    for steps in looks:
-        stage._move(steps[0])
-        stage.live(0.3)
-        held.append([_done(stage, partial(stage._move, step)) for step in steps[1:]])
+    for _ in range(2):
+        held = []
+        for steps in looks:
+            stage._move(steps[0])
+            stage.live(0.3)
+            held.append([_done(stage, partial(stage._move, step)) for step in steps[1:]])
     return held
 
 
@@ -188,18 +192,22 @@ def _cells(stage: Stage, job: dict[str, Any]) -> Values:
     looks = _looks(way.size, way.mpp)[: job.get("looks")]
     way.open_slide()
     stage.settle(time.perf_counter())
-    empty = [float(np.median(times)) for times in _walk(stage, looks)]
+    empty = _walk(stage, looks)
     before = process.memory_info().rss
     start = time.perf_counter()
     way.open_cells()
     stage.settle(start)
-    values: Values = {"open_s": [time.perf_counter() - start], "empty_ms": empty}
+    frames = [float(np.median(times)) for times in empty]
+    values: Values = {"open_s": [time.perf_counter() - start], "empty_ms": frames}
     held = _walk(stage, looks)
-    # above an empty frame: the same slide without cells, at the same magnification
-    values["pan_ms"] = [max(0.0, t - e) for times, e in zip(held, empty, strict=True) for t in times]
+    # above an empty frame: the same step on the same slide without cells
+    pairs = [
+        pair for with_cells, without in zip(held, empty, strict=True) for pair in zip(with_cells, without, strict=True)
+    ]
+    values["pan_ms"] = [max(0.0, t - e) for t, e in pairs]
     stage._move(looks[-1][0])
     stage.live(0.5)
-    frame = empty[-1]
+    frame = frames[-1]
     for name, acts in way.acts().items():
         if name == "pick_ms":
             values[name] = []

@@ -1,9 +1,17 @@
-"""Learning from corrections: losses, targets, the trainer and its process, evaluation."""
+"""Learning from corrections: losses, targets, the trainer and its process, evaluation.
 
-from .evaluation import evaluate
-from .fields import DataError, Field, read_fields, split_names
-from .process import TrainingProcess
-from .rounds import RoundError, current_model, held_back, train_round
+Names are brought in when they are first asked for: the trainer's process is seen from a window, which has no use for
+torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .evaluation import evaluate
+    from .fields import DataError, Field, read_fields, split_names
+    from .process import TrainingProcess
+    from .rounds import RoundError, current_model, held_back, train_round
 
 __all__ = [
     "DataError",
@@ -17,3 +25,16 @@ __all__ = [
     "split_names",
     "train_round",
 ]
+
+_MODULES = {
+    "evaluate": "evaluation",
+    "TrainingProcess": "process",
+    **dict.fromkeys(("DataError", "Field", "read_fields", "split_names"), "fields"),
+    **dict.fromkeys(("RoundError", "current_model", "held_back", "train_round"), "rounds"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

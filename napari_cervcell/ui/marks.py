@@ -16,21 +16,19 @@ from vispy import gloo
 from vispy.scene.visuals import create_visual_node
 from vispy.visuals import Visual
 
-__all__ = ["Marks", "Shape", "Tags"]
+__all__ = ["Outlines", "Shape", "Signs", "Tags"]
 
 FloatArray = NDArray[np.float32]
 
 
 class Shape(IntEnum):
-    """What a mark looks like inside its box."""
+    """What a sign looks like inside its box."""
 
-    BOX = 0
     RING = 1
     DIAMOND = 2
     CROSS = 3
     TRIANGLE = 4
     CORNERS = 5
-    LINE = 6  # the box itself as a line, one of its sides being 0
 
 
 _PLACE = """
@@ -49,8 +47,49 @@ vec2 on_canvas(vec2 place) {
 """
 _PLACE_RECORD: list[Any] = [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4)]
 
-_VERTEX = """
+_PAINT = """
+uniform float u_px;
+varying vec2 v_at;
+varying vec2 v_half;
+varying vec4 v_color;
+
+// d: px from the middle of the line
+void paint(float d, float line) {
+    // the slide has all the colours that classes have: a dark rim (a light one around the dark corners) parts them
+    float reach = min(v_half.x, v_half.y) < 5. * u_px ? 0. : u_px;
+    float ink = 1. - smoothstep(.5 * line - .5 * u_px, .5 * line + .5 * u_px, d);
+    float rim = 1. - smoothstep(.5 * line + reach - .5 * u_px, .5 * line + reach + .5 * u_px, d);
+    if (rim < .02) discard;
+    bool dark = v_color.r + v_color.g + v_color.b < .1;
+    vec4 around = dark ? vec4(1., 1., 1., .9 * rim) : vec4(0., 0., 0., .55 * rim);
+    gl_FragColor = vec4(mix(around.rgb, v_color.rgb, ink), max(around.a, ink * v_color.a));
+}
+"""
+
+_OUTLINE_VERTEX = """
 attribute float a_inner;
+varying vec2 v_at;
+varying vec2 v_half;
+varying vec4 v_color;
+
+void main() {
+    vec2 centre = on_canvas(a_centre);
+    v_half = abs(on_canvas(a_centre + a_half) - centre);
+    if (min(a_half.x, a_half.y) > 0.) v_half = max(v_half, vec2(2.5 * u_px));
+    v_at = a_corner * (a_inner > .5 ? max(v_half - 3. * u_px, vec2(0.)) : v_half + 3. * u_px);
+    v_color = a_color;
+    gl_Position = u_to_render * vec4(centre + v_at, 0., 1.);
+}
+"""
+
+_OUTLINE_FRAGMENT = """
+void main() {
+    vec2 beyond = abs(v_at) - v_half;
+    paint(abs(max(beyond.x, beyond.y)), 2. * u_px);
+}
+"""
+
+_SIGN_VERTEX = """
 attribute float a_shape;
 attribute float a_twice;
 varying vec2 v_at;
@@ -61,15 +100,9 @@ varying float v_twice;
 
 void main() {
     vec2 centre = on_canvas(a_centre);
-    vec2 corner = on_canvas(a_centre + a_half);
-    v_half = abs(corner - centre);
-    if (a_shape < 4.5) v_half = max(v_half, vec2(2.5 * u_px));
-    if (a_shape > 4.5 && a_shape < 5.5) v_half = max(1.35 * v_half, vec2(9. * u_px));
-    // a band along the line where the line is that of the box: to paint what is in it is most of the work
-    bool band = a_shape < .5 || a_shape > 5.5;
-    vec2 inner = band ? max(v_half - 3. * u_px, vec2(0.)) : vec2(0.);
-    vec2 outer = v_half + (a_twice > .5 || !band ? 6. : 3.) * u_px;
-    v_at = a_corner * (a_inner > .5 ? inner : outer);
+    v_half = abs(on_canvas(a_centre + a_half) - centre);
+    v_half = a_shape < 4.5 ? max(v_half, vec2(2.5 * u_px)) : max(1.35 * v_half, vec2(9. * u_px));
+    v_at = a_corner * (v_half + 6. * u_px);
     v_color = a_color;
     v_shape = a_shape;
     v_twice = a_twice;
@@ -77,12 +110,8 @@ void main() {
 }
 """
 
-_FRAGMENT = """
-uniform float u_px;
+_SIGN_FRAGMENT = """
 uniform float u_down;
-varying vec2 v_at;
-varying vec2 v_half;
-varying vec4 v_color;
 varying float v_shape;
 varying float v_twice;
 
@@ -92,31 +121,24 @@ void main() {
     vec2 h = v_half;
     float box = max(q.x - h.x, q.y - h.y);
     float slant = h.x * h.y / max(length(h), .001);
-    float d = box;  // px from the line
-    float line = 2. * u_px;
-    if (v_shape > .5 && v_shape < 1.5) {
+    float d, line = 2. * u_px;
+    if (v_shape < 1.5) {
         float k = length(p / h);
         d = k * (k - 1.) / max(length(p / (h * h)), .0001);
     }
-    else if (v_shape < 2.5 && v_shape > 1.5) d = (q.x / h.x + q.y / h.y - 1.) * slant;
-    else if (v_shape < 3.5 && v_shape > 2.5) d = max(abs(q.x / h.x - q.y / h.y) * slant, box);
-    else if (v_shape < 4.5 && v_shape > 3.5) {
+    else if (v_shape < 2.5) d = (q.x / h.x + q.y / h.y - 1.) * slant;
+    else if (v_shape < 3.5) d = max(abs(q.x / h.x - q.y / h.y) * slant, box);
+    else if (v_shape < 4.5) {
         vec2 n = normalize(vec2(2. * h.y, -h.x));
         d = max(dot(vec2(q.x, p.y + h.y), n), p.y - h.y);
-    } else if (v_shape < 5.5 && v_shape > 4.5) {
+    } else {
+        d = box;
         line = 2.5 * u_px;
         if (min(q.x / h.x, q.y / h.y) < .55) discard;
     }
     d = abs(d);
-    // the slide has all the colours that classes have: a dark rim (a light one around the dark corners) parts them
-    float reach = min(h.x, h.y) < 5. * u_px ? 0. : u_px;
     if (v_twice > .5) d = min(d, abs(abs(box) - 4. * u_px * step(0., box)));
-    float ink = 1. - smoothstep(.5 * line - .5 * u_px, .5 * line + .5 * u_px, d);
-    float rim = 1. - smoothstep(.5 * line + reach - .5 * u_px, .5 * line + reach + .5 * u_px, d);
-    if (rim < .02) discard;
-    bool dark = v_color.r + v_color.g + v_color.b < .1;
-    vec4 around = dark ? vec4(1., 1., 1., .9 * rim) : vec4(0., 0., 0., .55 * rim);
-    gl_FragColor = vec4(mix(around.rgb, v_color.rgb, ink), max(around.a, ink * v_color.a));
+    paint(d, line);
 }
 """
 
@@ -163,6 +185,7 @@ class _Boxes(Visual):  # type: ignore[misc]
     _record: np.dtype[Any]
     _corners = _CORNERS
     _triangles = _QUAD
+    _knows_down = True  # whether up and down differ in what is drawn
 
     def __init__(self, vertex: str, fragment: str) -> None:
         super().__init__(vcode=_PLACE + vertex, fcode=fragment)
@@ -202,30 +225,47 @@ class _Boxes(Visual):  # type: ignore[misc]
         program["u_to_render"] = transforms.get_transform("framebuffer", "render").map(np.eye(4))
         program["u_px"] = float(transforms.pixel_scale)
         # which way is down in the framebuffer: OpenGL counts from below, but not when it draws for a screenshot
-        program["u_down"] = 1.0 if to_canvas[1, 1] > 0 else -1.0
+        if self._knows_down:
+            program["u_down"] = 1.0 if to_canvas[1, 1] > 0 else -1.0
         return None
 
     def _compute_bounds(self, axis: int, view: Any) -> None:
         return None
 
 
-class MarksVisual(_Boxes):
-    """Outlines of boxes, level-0 px, in the colour and shape of each; lines are 2 canvas px wide."""
+class OutlinesVisual(_Boxes):
+    """Boxes, level-0 px, as lines 2 canvas px wide; a box of no width or height is one line.
 
-    _record = np.dtype([*_PLACE_RECORD, ("a_inner", "f4"), ("a_shape", "f4"), ("a_twice", "f4")])
+    Only a band along the line is painted: with many boxes what is in them would be most of the work.
+    """
+
+    _record = np.dtype([*_PLACE_RECORD, ("a_inner", "f4")])
     _corners = np.concatenate([_CORNERS, _CORNERS])
     _triangles = _BAND
+    _knows_down = False
 
     def __init__(self) -> None:
-        super().__init__(_VERTEX, _FRAGMENT)
+        super().__init__(_OUTLINE_VERTEX, _PAINT + _OUTLINE_FRAGMENT)
+
+    def set_data(self, boxes: FloatArray, colors: FloatArray) -> None:
+        """Draw boxes (n, 4), level-0 px, in colours (n, 4)."""
+        self._give(boxes, a_inner=np.arange(len(_CORNERS) * 2) >= len(_CORNERS), a_color=colors[:, None])
+
+
+class SignsVisual(_Boxes):
+    """Signs in boxes, level-0 px, in the colour and shape of each; lines are 2 canvas px wide."""
+
+    _record = np.dtype([*_PLACE_RECORD, ("a_shape", "f4"), ("a_twice", "f4")])
+
+    def __init__(self) -> None:
+        super().__init__(_SIGN_VERTEX, _PAINT + _SIGN_FRAGMENT)
 
     def set_data(
         self, boxes: FloatArray, colors: FloatArray, shapes: NDArray[Any], twice: NDArray[np.bool_] | None = None
     ) -> None:
-        """Draw boxes (n, 4), level-0 px, in colours (n, 4) and `Shape`s (n,); with a second line around if `twice`."""
+        """Draw `Shape`s (n,) in boxes (n, 4), level-0 px, in colours (n, 4); with a second line around if `twice`."""
         twice = np.zeros(len(boxes), bool) if twice is None else twice
-        inner = np.arange(8) >= 4
-        self._give(boxes, a_inner=inner, a_color=colors[:, None], a_shape=shapes[:, None], a_twice=twice[:, None])
+        self._give(boxes, a_color=colors[:, None], a_shape=shapes[:, None], a_twice=twice[:, None])
 
 
 class TagsVisual(_Boxes):
@@ -281,5 +321,6 @@ def _atlas(letters: list[str], side: int = 56) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[:, : side * len(letters), 0])
 
 
-Marks = create_visual_node(MarksVisual)
+Outlines = create_visual_node(OutlinesVisual)
+Signs = create_visual_node(SignsVisual)
 Tags = create_visual_node(TagsVisual)

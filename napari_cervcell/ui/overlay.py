@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
-from superqt.utils import QSignalThrottler
+from superqt.utils import QSignalDebouncer, QSignalThrottler
 from vispy.scene.visuals import Image
 from vispy.visuals.transforms import STTransform
 
 from ..casefile import State
-from .marks import Marks, Shape, Tags
+from .marks import Outlines, Shape, Signs, Tags
 
 if TYPE_CHECKING:
     from ..review.density import Density
@@ -28,15 +28,15 @@ some 18 px apart: no one can tell their boxes any more."""
 _ABOVE = 1_000_000  # among what is drawn: over all layers of napari's
 _LETTER_FROM = 24.0  # canvas px of a box from which its class letter is drawn in its corner
 _SQUARE = 8.0  # canvas px, at the least, of the map's squares
+_REST_MS = 100  # after which a view that does not move is at rest
 _SHARE = 0.1  # of the window's time that counting may take while cells keep coming
 _SHAPES = {
-    0: Shape.BOX,
     State.ACCEPTED: Shape.RING,
     State.CORRECTED: Shape.DIAMOND,
     State.REJECTED: Shape.CROSS,
     State.ADDED: Shape.TRIANGLE,
 }
-_SHAPE = np.array([_SHAPES[i] for i in range(len(_SHAPES))])
+_SHAPE = np.array([0, *(_SHAPES[State(i)] for i in range(1, len(_SHAPES) + 1))])  # by state
 _GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
@@ -88,8 +88,12 @@ class Overlay(QObject):
         self._later.triggered.connect(self.update)
         self._recount = QTimer(self, singleShot=True)
         self._recount.timeout.connect(self.update)
-        desk.viewer.scene.camera.events.connect(self.update_later)
-        desk.viewer.canvas.events.size.connect(self.update_later)
+        self._tell_soon = QSignalDebouncer(parent=self)
+        self._tell_soon.setTimeout(_REST_MS)
+        self._tell_soon.triggered.connect(self._tell)
+        # before the frame that the camera's move brings about, not in one of its own after it
+        desk.viewer.scene.camera.events.connect(self.update)
+        desk.viewer.canvas.events.size.connect(self.update)
         session.cells_changed.connect(self._cells_changed)
         session.current_changed.connect(self._current_changed)
 
@@ -102,11 +106,12 @@ class Overlay(QObject):
         place = STTransform(scale=self._step, translate=self._origin)
         self._map = Image(np.zeros((1, 1, 4), np.uint8), interpolation="nearest", parent=scene)
         self._map.set_gl_state("translucent", depth_test=False)
-        self.regions = Marks(parent=scene)
-        self.cells = Marks(parent=scene)
+        self.regions = Outlines(parent=scene)
+        self._new = Outlines(parent=scene)
+        self._reviewed = Signs(parent=scene)
         self._tags = Tags([*letters, ""], _LETTER_FROM, parent=scene)
-        self._current = Marks(parent=scene)
-        self._nodes = [self._map, self.regions, self.cells, self._tags, self._current]
+        self._current = Signs(parent=scene)
+        self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, self._current]
         for i, node in enumerate(self._nodes):
             node.order = _ABOVE + i
             if node is not self._map:
@@ -115,9 +120,10 @@ class Overlay(QObject):
     def remove(self) -> None:
         """Take everything away and stop listening."""
         viewer = self._desk.viewer
-        viewer.scene.camera.events.disconnect(self.update_later)
-        viewer.canvas.events.size.disconnect(self.update_later)
+        viewer.scene.camera.events.disconnect(self.update)
+        viewer.canvas.events.size.disconnect(self.update)
         self._recount.stop()
+        self._tell_soon.cancel()
         self._say("")
         for node in self._nodes:
             node.parent = None
@@ -159,30 +165,44 @@ class Overlay(QObject):
         self._marked = False
         self.update_later()
 
-    def update(self) -> None:
+    def update(self, _event: Any = None) -> None:
         """Draw what is in view now."""
         session, view = self._desk.session, self._desk.view
         if session is None or view is None:
             return
         rectangle = view.rectangle()
-        if not self.visible:
-            self._hide()
-            return
-        self._count(rectangle)
-        if self._density.about(*rectangle).sum() > CAP and sum(counts := self._counts_in(rectangle)) > CAP:
-            self._draw_map(counts)
+        if self.visible:
+            self._count(rectangle)
+            if self._density.about(*rectangle).sum() > CAP and self._are_many(rectangle):
+                self._draw_map()
+            else:
+                self._draw_each(rectangle)
+            if not self._marked:
+                self._draw_current()
+                self._draw_regions()
+                self._marked = True
         else:
-            self._draw_each(rectangle)
-        if not self._marked:
-            self._draw_current()
-            self._draw_regions()
-            self._marked = True
+            self._show()
+            self._drawn = None
+        self._tell_soon.throttle()
 
-    def _hide(self) -> None:
+    def _show(self, *nodes: Any) -> None:
+        """Show these nodes and no others; to be told so again asks for no new frame."""
         for node in self._nodes:
-            node.visible = False
-        self._drawn = None
-        self._say("Cells are hidden: h shows them.")
+            if node.visible != (node in nodes):
+                node.visible = node in nodes
+
+    def _tell(self) -> None:
+        """Say in words what is in view, when the view has come to rest: it means one more frame."""
+        if self._desk.session is None:
+            return
+        text = "" if self.visible else "Cells are hidden: h shows them."
+        if self.visible and self.map_shown is not None:
+            counts = self._counts_in(self._desk.view.rectangle())
+            told = [f"{c.name} {n:,}" for c, n in zip(self._desk.session.taxonomy, counts, strict=True) if n]
+            lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
+            text = "\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines])
+        self._say(text)
 
     # ------------------------------------------------------------------------------------------- few or many
 
@@ -205,6 +225,10 @@ class Overlay(QObject):
         self._asked, self._rows_counted, self._stale = asked, len(session.states), False
         now = time.monotonic()
         self._next_count = now + (now - start) / _SHARE
+
+    def _are_many(self, rectangle: Rectangle) -> bool:
+        """Whether more than `CAP` cells are in view; mostly the squares wholly in view tell."""
+        return self._density.within(*rectangle).sum() > CAP or sum(self._counts_in(rectangle)) > CAP
 
     def _counts_in(self, rectangle: Rectangle) -> list[int]:
         """Return the number of cells of each class in view: whole squares from the map, the others one by one."""
@@ -241,14 +265,14 @@ class Overlay(QObject):
             boxes, states, labels = (a[self.rows] for a in (session.cells.boxes, session.states, session.cells.labels))
             rejected = states == State.REJECTED
             colors = self._palette[np.where(rejected, -1, labels)]
-            self.cells.set_data(boxes, colors, _SHAPE[states], session.disagrees[self.rows])
+            new = states == 0
+            self._new.set_data(boxes[new], colors[new])
+            self._reviewed.set_data(boxes[~new], colors[~new], _SHAPE[states[~new]], session.disagrees[self.rows[~new]])
             self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
         self.map_shown = None
-        self._map.visible = False
-        self.cells.visible = self._tags.visible = True
-        self._say("")
+        self._show(self.regions, self._new, self._reviewed, self._tags, self._current)
 
-    def _draw_map(self, counts: list[int]) -> None:
+    def _draw_map(self) -> None:
         session, density = self._desk.session, self._density
         smallest = _SQUARE / self._desk.view.zoom
         shown = self.map_shown
@@ -259,18 +283,13 @@ class Overlay(QObject):
         self._mapped, self._drawn = density, None
         self.map_shown = shown
         self.rows = np.zeros(0, np.int64)
-        self._map.visible = True
-        self.cells.visible = self._tags.visible = False
-        told = [f"{c.name} {n:,}" for c, n in zip(session.taxonomy, counts, strict=True) if n]
-        lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
-        self._say("\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines]))
+        self._show(self._map, self.regions, self._current)
 
     def _draw_current(self) -> None:
         session = self._desk.session
         current = session.current
         boxes = _NOBODY if current is None else session.cells.boxes[current][None]
         self._current.set_data(boxes, _BLACK[: len(boxes)], np.full(len(boxes), Shape.CORNERS))
-        self._current.visible = True
 
     def _draw_regions(self) -> None:
         boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]
@@ -280,10 +299,7 @@ class Overlay(QObject):
             for side in ((x1, y1, x2, y1), (x1, y2, x2, y2), (x1, y1, x1, y2), (x2, y1, x2, y2))
         ]
         n = len(sides)
-        self.regions.set_data(
-            np.array(sides, np.float32).reshape(-1, 4), np.tile(_TEAL, (n, 1)), np.full(n, Shape.LINE)
-        )
-        self.regions.visible = True
+        self.regions.set_data(np.array(sides, np.float32).reshape(-1, 4), np.tile(np.float32(_TEAL), (n, 1)))
 
     def show_drawing(self, box: Any) -> None:
         """Show a rectangle that is being dragged, level-0 px; None when it is done."""

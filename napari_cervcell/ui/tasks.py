@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import GeneratorWorker, create_worker
 
+from ..learning import TrainingProcess
+
 if TYPE_CHECKING:
     from ..casefile import Case
     from ..detection import Progress, Tile
-    from ..learning import TrainingProcess
     from ..slides import Slide
     from .view import Rectangle
 
@@ -183,7 +184,6 @@ class Training(QObject):
         super().__init__(parent)
         self._process: TrainingProcess | None = None
         self._wanted = False
-        self._sitting = object()
         self._timer = QTimer(self)
         self._timer.setInterval(100)
         self._timer.timeout.connect(self._poll)
@@ -196,57 +196,29 @@ class Training(QObject):
         """Begin a round, unless one is running."""
         if not self._wanted:
             self._wanted = True
-            self._with_process(case, slide, lambda process: self._run(process, quick, seconds))
+            self._process_of(case, slide).start(quick=quick, seconds=seconds)
+            self._timer.start()
             self.started.emit()
 
     def prepare(self, case: Case, slide: Slide) -> None:
         """Have the process ready for a quick round, with all seen that it would look at."""
         if not self._wanted:
-            self._with_process(case, slide, self._prepare)
+            self._process_of(case, slide).prepare()
+            self._timer.start()
 
-    def _with_process(self, case: Case, slide: Slide, act: Callable[[TrainingProcess], None]) -> None:
-        if self._process is not None:
-            act(self._process)
-            return
-        sitting, case_path, reviewer = self._sitting, case.path, case.reviewer
-
-        def make() -> TrainingProcess:
-            use_torch()
-            from ..learning import TrainingProcess
-
-            return TrainingProcess(case_path, slide.path, reviewer=reviewer)
-
-        def take(process: TrainingProcess) -> None:
-            if sitting is self._sitting:  # else the case has been closed meanwhile
-                self._process = self._process or process
-                act(self._process)
-
-        worker = create_worker(make, _start_thread=False)
-        worker.returned.connect(take)
-        worker.start()
-
-    def _prepare(self, process: TrainingProcess) -> None:
-        process.prepare()
-        self._timer.start()
-
-    def _run(self, process: TrainingProcess, quick: bool, seconds: float | None) -> None:
-        if not self._wanted:
-            self.finished.emit({"kind": "cancelled", "message": "The round was cancelled."})
-            return
-        process.start(quick=quick, seconds=seconds)
-        self._timer.start()
+    def _process_of(self, case: Case, slide: Slide) -> TrainingProcess:
+        if self._process is None:
+            self._process = TrainingProcess(case.path, slide.path, reviewer=case.reviewer)
+        return self._process
 
     def cancel(self) -> None:
         """End the round; the model in use stays."""
-        if self._process is not None and self._process.running:
+        if self._process is not None:
             self._process.cancel()
-        else:
-            self._wanted = False
 
     def shut_down(self) -> None:
         """End the process: the case is about to be closed."""
         self._wanted = False
-        self._sitting = object()
         self._timer.stop()
         process, self._process = self._process, None
         if process is not None:
