@@ -40,7 +40,8 @@ class Rows:
         for name, default in self._defaults.items():
             column = self._data[name]
             if end > len(column):
-                column = np.empty((max(end, 2 * len(column)), *column.shape[1:]), column.dtype)
+                # with room to spare from the first: the next cell must not cost a copy of a million
+                column = np.empty((max(end + end // 8, 2 * len(column)), *column.shape[1:]), column.dtype)
                 column[:start] = self._data[name][:start]
                 self._data[name] = column
             column[start:end] = values.get(name, default)

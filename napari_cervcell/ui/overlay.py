@@ -139,6 +139,7 @@ class Overlay(QObject):
         self._drawn = None
         self._marked = False
         self.update()
+        self._tell()
 
     @property
     def in_view(self) -> int:
