@@ -49,14 +49,6 @@ class Density:
         total: NDArray[np.int64] = self.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
         return total
 
-    def within(self, x1: float, y1: float, x2: float, y2: float) -> NDArray[np.int64]:
-        """Return int64 (n_classes,): the cells in the squares that lie wholly in a rectangle, level-0 px."""
-        s = self.square
-        left, top = max(0, int(-(-x1 // s))), max(0, int(-(-y1 // s)))
-        right, bottom = max(left, int(x2 // s)), max(top, int(y2 // s))
-        total: NDArray[np.int64] = self.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
-        return total
-
     def coarser(self, smallest: float) -> Density:
         """Return the same counts in squares of at least `smallest` level-0 px."""
         counts, square = self.counts, self.square

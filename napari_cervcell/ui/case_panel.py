@@ -22,6 +22,7 @@ from superqt import QElidingLabel
 
 from ..review.pace import PAUSE, Pace, Stopwatch
 from .classes_dialog import ClassesDialog
+from .desk import close_with_slide
 from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
 
@@ -161,7 +162,7 @@ class CasePanel(QWidget):
     def _edit_classes(self) -> None:
         dialog = ClassesDialog(self._desk.session.taxonomy, self)
         dialog.edited.connect(self._desk.change_classes)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        close_with_slide(dialog, self._desk)
         dialog.open()
 
     def _show_done(self) -> None:

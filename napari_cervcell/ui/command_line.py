@@ -1,4 +1,4 @@
-"""The commands that open a window: ``cervcell review``, ``demo``, ``screenshots``. Loads Qt only when one runs."""
+"""The commands that open a window: ``cervcell review`` and ``demo``. Loads Qt only when one runs."""
 
 from __future__ import annotations
 

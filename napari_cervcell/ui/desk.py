@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QDialog
 from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..taxonomy import Taxonomy
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "close_with_slide"]
 
 _FIGURES_MS = 200
 
@@ -309,3 +310,9 @@ class Desk(QObject):
             # the new model looks at what is on screen first, then at the rest
             self.detection.shut_down()
             self.detect(message["round"])
+
+
+def close_with_slide(dialog: QDialog, desk: Desk) -> None:
+    """Let a dialog speak of the slide that is on the desk, and of no other."""
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    desk.closed.connect(dialog.close)

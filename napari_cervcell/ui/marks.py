@@ -47,11 +47,14 @@ vec2 on_canvas(vec2 place) {
 """
 _PLACE_RECORD: list[Any] = [("a_centre", "f4", 2), ("a_half", "f4", 2), ("a_corner", "f4", 2), ("a_color", "f4", 4)]
 
-_PAINT = """
-uniform float u_px;
+_LINE = """
 varying vec2 v_at;
 varying vec2 v_half;
 varying vec4 v_color;
+"""
+
+_PAINT = """
+uniform float u_px;
 
 // d: px from the middle of the line
 void paint(float d, float line) {
@@ -68,9 +71,6 @@ void paint(float d, float line) {
 
 _OUTLINE_VERTEX = """
 attribute float a_inner;
-varying vec2 v_at;
-varying vec2 v_half;
-varying vec4 v_color;
 
 void main() {
     vec2 centre = on_canvas(a_centre);
@@ -92,9 +92,6 @@ void main() {
 _SIGN_VERTEX = """
 attribute float a_shape;
 attribute float a_twice;
-varying vec2 v_at;
-varying vec2 v_half;
-varying vec4 v_color;
 varying float v_shape;
 varying float v_twice;
 
@@ -245,7 +242,7 @@ class OutlinesVisual(_Boxes):
     _knows_down = False
 
     def __init__(self) -> None:
-        super().__init__(_OUTLINE_VERTEX, _PAINT + _OUTLINE_FRAGMENT)
+        super().__init__(_LINE + _OUTLINE_VERTEX, _LINE + _PAINT + _OUTLINE_FRAGMENT)
 
     def set_data(self, boxes: FloatArray, colors: FloatArray) -> None:
         """Draw boxes (n, 4), level-0 px, in colours (n, 4)."""
@@ -258,7 +255,7 @@ class SignsVisual(_Boxes):
     _record = np.dtype([*_PLACE_RECORD, ("a_shape", "f4"), ("a_twice", "f4")])
 
     def __init__(self) -> None:
-        super().__init__(_SIGN_VERTEX, _PAINT + _SIGN_FRAGMENT)
+        super().__init__(_LINE + _SIGN_VERTEX, _LINE + _PAINT + _SIGN_FRAGMENT)
 
     def set_data(
         self, boxes: FloatArray, colors: FloatArray, shapes: NDArray[Any], twice: NDArray[np.bool_] | None = None

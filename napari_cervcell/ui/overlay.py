@@ -229,7 +229,19 @@ class Overlay(QObject):
 
     def _are_many(self, rectangle: Rectangle) -> bool:
         """Whether more than `CAP` cells are in view; mostly the squares wholly in view tell."""
-        return self._density.within(*rectangle).sum() > CAP or sum(self._counts_in(rectangle)) > CAP
+        left, top, right, bottom = self._whole_squares(rectangle)
+        return self._density.counts[top:bottom, left:right].sum() > CAP or sum(self._counts_in(rectangle)) > CAP
+
+    def _whole_squares(self, rectangle: Rectangle) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of the map's squares of which all cells are in view."""
+        case, s = self._desk.session.case, self._density.square
+        x1, y1, x2, y2 = rectangle
+        rows, columns = self._density.counts.shape[:2]
+        # of the squares at the slide's right and lower edge all cells are in view, wherever beyond it the view ends
+        left, top = max(0, int(np.ceil(x1 / s))), max(0, int(np.ceil(y1 / s)))
+        right = columns if x2 >= case.width else max(left, int(x2 // s))
+        bottom = rows if y2 >= case.height else max(top, int(y2 // s))
+        return left, top, right, bottom
 
     def _counts_in(self, rectangle: Rectangle) -> list[int]:
         """Return the number of cells of each class in view: whole squares from the map, the others one by one."""
@@ -237,10 +249,7 @@ class Overlay(QObject):
         x1, y1, x2, y2 = rectangle
         s = density.square
         rows, columns = density.counts.shape[:2]
-        # of the squares at the slide's right and lower edge all cells are in view, wherever beyond it the view ends
-        left, top = max(0, int(np.ceil(x1 / s))), max(0, int(np.ceil(y1 / s)))
-        right = columns if x2 >= session.case.width else max(left, int(x2 // s))
-        bottom = rows if y2 >= session.case.height else max(top, int(y2 // s))
+        left, top, right, bottom = self._whole_squares(rectangle)
         counts = density.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
         for part in (
             (x1, y1, x2, min(top * s, y2)),

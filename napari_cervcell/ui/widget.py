@@ -27,7 +27,7 @@ from superqt import QElidingLabel
 from ..slides import sample_slide
 from .case_panel import CasePanel
 from .commands import Commands
-from .desk import Desk
+from .desk import Desk, close_with_slide
 from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
 from .habits import Habits
@@ -209,8 +209,7 @@ class ReviewWidget(QWidget):
 
     def open_item(self, item: Item) -> None:
         """Open a slide of the worklist in place of the one that is open; where work is running on that, ask first."""
-        words = f"{self.desk.work}. What was found and said so far is kept." if self.desk.work else ""
-        if words and not confirm(self, words, "Stop it and go on"):
+        if not self._may_stop_work("Stop it and go on"):
             return
         tab = self.tabs.currentWidget()
         before = [layer for layer in self._viewer.layers if "slide" in layer.metadata]
@@ -308,13 +307,8 @@ class ReviewWidget(QWidget):
                 "Open it again to be asked again."
             )
         )
-        self._close_with_slide(dialog)
+        close_with_slide(dialog, self.desk)
         dialog.open()
-
-    def _close_with_slide(self, dialog: QDialog) -> None:
-        """Let a dialog speak of the slide that is open, and of no other."""
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.desk.closed.connect(dialog.close)
 
     def _show_error(self, message: str) -> None:
         self.error_bar.show_message(message)
@@ -343,11 +337,15 @@ class ReviewWidget(QWidget):
         # only a person who closes napari's window is asked; a script knows what it does
         if event.type() == QEvent.Type.Close and event.spontaneous() and target is self._main_window():
             self.habits.keep_window()
-            work = self.desk.work
-            if work and not confirm(self, f"{work}. What was found and said so far is kept.", "Stop it and close"):
+            if not self._may_stop_work("Stop it and close"):
                 event.ignore()
                 return True
         return False
+
+    def _may_stop_work(self, yes: str) -> bool:
+        """Whether nothing is running, or the user presses `yes`."""
+        work = self.desk.work
+        return not work or confirm(self, f"{work}. What was found and said so far is kept.", yes)
 
     def _main_window(self) -> QWidget:
         window = self.window()
@@ -364,5 +362,5 @@ class ReviewWidget(QWidget):
         self._show_dialog(PropertiesDialog(self.desk.slide, self))
 
     def _show_dialog(self, dialog: QDialog) -> None:
-        self._close_with_slide(dialog)
+        close_with_slide(dialog, self.desk)
         dialog.show()
