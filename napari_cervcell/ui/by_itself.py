@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSpinBox, QWidget
+
+from .kept import keep, recall
 
 if TYPE_CHECKING:
     from .desk import Desk
 
 __all__ = ["ByItself"]
 
+_FILE = "learning.json"
 _ENOUGH = 10
 """New cells that are worth a round when the reviewer rests, and for which the process is made ready."""
 _REST_MS = 20_000
@@ -59,7 +59,6 @@ class ByItself(QWidget):
         row.addWidget(self.on)
         row.addWidget(self.cells)
         row.addStretch()
-        self._file = Path(platformdirs.user_data_dir("napari-cervcell", appauthor=False)) / "learning.json"
         self._recall()
         self.on.toggled.connect(self._keep)
         self.cells.valueChanged.connect(self._keep)
@@ -99,13 +98,10 @@ class ByItself(QWidget):
             self._desk.training.prepare(self._desk.case, self._desk.slide)
 
     def _recall(self) -> None:
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # nobody's loss
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
+        kept = recall(_FILE)
+        with suppress(ValueError, TypeError):  # nobody's loss
             self.on.setChecked(bool(kept.get("by_itself", False)))
             self.cells.setValue(int(kept.get("after", self.cells.value())))
 
     def _keep(self, _value: Any) -> None:
-        with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            kept = {"by_itself": self.on.isChecked(), "after": self.cells.value()}
-            self._file.write_text(json.dumps(kept), encoding="utf-8")
+        keep(_FILE, {"by_itself": self.on.isChecked(), "after": self.cells.value()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,14 @@ from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from ..errors import CervcellError
-from ..review.places import data_folder
+from .kept import keep, recall
 
 if TYPE_CHECKING:
     from .widget import ReviewWidget
 
 __all__ = ["Habits"]
 
+_FILE = "window.json"
 _REST = 700  # ms without a change after which it is worth keeping
 
 
@@ -34,8 +34,6 @@ class Habits(QObject):
     def __init__(self, widget: ReviewWidget) -> None:
         super().__init__(widget)
         self._widget = widget
-        self._file = data_folder() / "window.json"
-        self._kept: dict[str, Any] = {}
         self._later = QTimer(self, singleShot=True, interval=_REST)
         self._later.timeout.connect(self.keep)
         desk, gallery = widget.desk, widget.gallery_panel
@@ -102,8 +100,7 @@ class Habits(QObject):
     # ----------------------------------------------------------------------------------------------- the window
 
     def _restore_window(self) -> None:
-        with suppress(OSError, ValueError, TypeError):
-            self._kept = dict(json.loads(self._file.read_text(encoding="utf-8")))
+        self._kept = recall(_FILE)
         widget, kept = self._widget, self._kept
         widget.desk.reviewer = kept.get("reviewer")
         widget.tabs.setCurrentIndex(min(kept.get("tab", 0), 1))  # the worklist comes with its own
@@ -168,6 +165,4 @@ class Habits(QObject):
         now = self._kept | self._window_now()
         if now != self._kept:
             self._kept = now
-            with suppress(OSError):
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._file.write_text(json.dumps(now), encoding="utf-8")
+            keep(_FILE, now)
