@@ -135,6 +135,8 @@ class Annotations:
         Empty where it is not known.
     drawn : bool (n,)
         Whether that verdict was asked for because the cell was drawn at random.
+    answered : str (n,)
+        The model that the newest verdict on the cell answered. Empty where it is not known.
     """
 
     ids: NDArray[np.int64]
@@ -145,6 +147,7 @@ class Annotations:
     scores: NDArray[np.float32]
     model_ids: NDArray[np.str_]
     drawn: NDArray[np.bool_]
+    answered: NDArray[np.str_]
 
     def __getitem__(self, which: Any) -> Annotations:
         """Return the annotations picked by a slice, a mask or an index array."""
@@ -197,8 +200,8 @@ class Fold:
             [State.REJECTED, State.ADDED, State.ACCEPTED],
             State.CORRECTED,
         )
-        tested = first["model"], first["drawn"]
-        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"], *tested)
+        models = first["model"], first["drawn"], rows["model"]
+        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"], *models)
         arrays = [np.ascontiguousarray(column) for column in columns]
         for array in arrays:
             array.flags.writeable = False

@@ -16,7 +16,16 @@ from ..models import NOTHING, Model, decode_embedded, predict, to_input
 from ..models.heads import Dense
 from .fields import Field
 
-__all__ = ["HIT_RADIUS", "Look", "evaluate", "match_points", "predict_embedded", "predict_field", "score_cells"]
+__all__ = [
+    "HIT_RADIUS",
+    "Look",
+    "evaluate",
+    "judged",
+    "match_points",
+    "predict_embedded",
+    "predict_field",
+    "score_cells",
+]
 
 HIT_RADIUS = 24.0
 """A detection is a hit if the nearest unused point lies within so many px of the image as stored."""
@@ -98,15 +107,26 @@ def _curve(scores: NDArray[np.floating[Any]], hit: NDArray[np.bool_], n: int) ->
     return _Curve(precision, recall, scores[order].astype(np.float64))
 
 
-def score_cells(
-    results: Sequence[tuple[Cells, NDArray[np.float32], NDArray[np.int16]]], names: Sequence[str]
-) -> dict[str, Any]:
+Judged = tuple[Cells, NDArray[np.float32], NDArray[np.int16]]
+"""Detections in the annotated part of a field, and its cells: points (m, 2) and labels (m,); px of its image."""
+
+
+def judged(model: Model, field: Field, look: Look | None = None) -> Judged:
+    """Return what `model` finds in the annotated part of `field` beside what is there."""
+    cells = predict_field(model, field, look=look)
+    x, y = cells.centres.T
+    x1, y1, x2, y2 = field.checked[0]
+    inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+    return cells[inside], centres_of(field.boxes), field.labels
+
+
+def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, Any]:
     """Return the figures for detections against points, field by field.
 
     Parameters
     ----------
-    results : sequence of (cells, points (m, 2), labels (m,))
-        One entry a field, in px of its image; detections in unannotated strips already taken out.
+    results : sequence of Judged
+        One entry a field.
     names : sequence of str
         The taxonomy's class names.
 
@@ -156,7 +176,7 @@ def score_cells(
     }
 
 
-def _class_ap(results: Sequence[tuple[Cells, NDArray[np.float32], NDArray[np.int16]]], c: int) -> float:
+def _class_ap(results: Sequence[Judged], c: int) -> float:
     """AP of one class: only its detections, ranked by cell score times class score, against only its points."""
     ranked, hits, n = [], [], 0
     for cells, points, labels in results:
@@ -181,12 +201,7 @@ def evaluate(
     """
     results = []
     for i, field in enumerate(fields):
-        cells = predict_field(model, field, look=look)
-        x, y = cells.centres.T
-        x1, y1, x2, y2 = field.checked[0]
-        cells = cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]
-        points = centres_of(field.boxes)
-        results.append((cells, points, field.labels))
+        results.append(judged(model, field, look))
         if on_field is not None:
             on_field(i + 1, len(fields))
     return score_cells(results, model.taxonomy.names)

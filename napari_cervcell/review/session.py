@@ -14,6 +14,7 @@ from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
 from .answers import Answers
 from .boxes import drawn_box, usual_side
+from .contradiction import DOUBTED, contradictions
 from .counts import ClassCount, counts_of
 from .density import Density
 from .evidence import Evidence
@@ -370,7 +371,11 @@ class Session:
         if row is None or r["annotation"][row] < 0 or r["disagrees"][row]:
             return True
         rejected = r["state"][row] == State.REJECTED
-        return bool(not rejected if label is None else rejected or label != r["label"][row])
+        if not rejected if label is None else rejected or label != r["label"][row]:
+            return True
+        annotations = self._table.annotations
+        before = annotations[annotations.ids == r["annotation"][row]]
+        return bool((contradictions(self._table, before, len(self.taxonomy)) >= DOUBTED).any())
 
     def _say(self, said: Sequence[Said]) -> IntArray:
         """Record verdicts as one step; return the row of each."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..cells import FloatArray, IntArray
 from ..taxonomy import Taxonomy
+from .contradiction import DOUBTED, contradictions
 from .likeness import likeness
 from .looks import LooksStore
 from .strategies import rarity, worth_asking
@@ -36,7 +37,9 @@ class Choice:
     split : bool
         Whether each class is a part of its own, the most severe first.
     reviewed : str
-        "all", "new", "reviewed", or "second look": reviewed cells to which a later model gives another class.
+        "all", "new", "reviewed", or "second look": reviewed cells that a later model calls something else, or holds
+        what was said of them for less likely than not. What it is most against comes first, unless the order is by
+        size or likeness.
     classes : tuple of bool, or None
         Of which classes; None: of all.
     region : (x1, y1, x2, y2) or None
@@ -62,6 +65,7 @@ class Snapshot:
     answers: FloatArray
     states: NDArray[np.int8]
     disagrees: NDArray[np.bool_]
+    against: FloatArray
     models: NDArray[np.int16]
     partners: IntArray
     looks: LooksStore
@@ -74,9 +78,11 @@ class Snapshot:
             table.rows[name].copy()
             for name in ("box", "label", "score", "class_score", "answer", "state", "disagrees", "model", "partner")
         )
-        return cls(
-            box, label, score, class_score, answer, state, disagrees, model, partner, table.looks, threshold, taxonomy
-        )
+        against = np.zeros(len(table.rows), np.float32)
+        said = table.annotations
+        against[table.rows_of(said.ids.tolist())] = contradictions(table, said, len(taxonomy))
+        shown = box, label, score, class_score, answer, state, disagrees, against, model, partner
+        return cls(*shown, table.looks, threshold, taxonomy)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Sheet:
         s = snapshot
         wanted = (s.states > 0) | ((s.states == 0) & (s.scores >= s.threshold))
         if choice.reviewed == "second look":
-            wanted &= s.disagrees
+            wanted &= s.disagrees | (s.against >= DOUBTED)
         elif choice.reviewed != "all":
             wanted &= (s.states == 0) if choice.reviewed == "new" else (s.states > 0)
         if choice.classes is not None:
@@ -116,7 +122,7 @@ class Sheet:
             x, y = ((s.boxes[:, i] + s.boxes[:, i + 2]) / 2 for i in (0, 1))
             wanted &= (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
         rows = np.flatnonzero(wanted)
-        key = _likeness(s, rows, choice.like) if choice.order == "likeness" else _key(s, rows, choice.order)
+        key = _likeness(s, rows, choice.like) if choice.order == "likeness" else _key(s, rows, choice)
         labels = s.labels[rows]
         if not choice.split:
             return cls(rows[np.argsort(-key, kind="stable")], [-1], np.array([0, len(rows)], np.int64))
@@ -149,17 +155,19 @@ def _likeness(s: Snapshot, rows: IntArray, like: int | None) -> FloatArray:
     )
 
 
-def _key(s: Snapshot, rows: IntArray, order: Order) -> FloatArray:
+def _key(s: Snapshot, rows: IntArray, choice: Choice) -> FloatArray:
     """Return float32 (n,), by which `rows` are sorted, the greatest first."""
     answers, class_scores = s.answers[rows], s.class_scores[rows]
     scores = np.where(np.isnan(answers), s.scores[rows], answers)
-    if order == "size":
+    if choice.order == "size":
         sides = s.boxes[rows, 2:] - s.boxes[rows, :2]
         area: FloatArray = sides[:, 0] * sides[:, 1]
         return area
+    if choice.reviewed == "second look":
+        return s.against[rows]
     # what a person said needs no asking, and is sure
     known = s.states[rows] > 0
-    if order == "score":
+    if choice.order == "score":
         return np.where(known | np.isnan(scores), np.float32(1), scores)
     labels = np.maximum(s.labels[rows], 0).astype(np.int64)
     doubt = np.nan_to_num(class_scores, nan=1.0)

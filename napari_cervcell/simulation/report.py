@@ -27,7 +27,8 @@ def write_report(answer: Answer, out: Path) -> list[Path]:
         for point in points
     ]
     with paths[1].open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        columns = dict.fromkeys(column for row in rows for column in row)
+        table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     paths[2].write_text(picture(answer), encoding="utf-8")

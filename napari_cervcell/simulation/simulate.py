@@ -23,6 +23,7 @@ from .sitting import Course, Point, ceiling, sit
 __all__ = ["Settings", "Simulation", "SimulationError"]
 
 _FIGURES = ("f1", "ap", "recall", "f1_shown", "found", "naming")
+_SLIPS = ("wrong", "second_look", "wrong_listed", "wrong_rank")
 
 _FIRST = 20  # clicks after which a model that has seen nothing gets its first round: it can ask nothing before
 
@@ -214,7 +215,7 @@ def _kept_in(out: Path, signature: dict[str, Any]) -> Path:
 def _over_seeds(points: Sequence[Point]) -> dict[str, Any]:
     """Return the medians of points of several seeds, and the least and greatest of each figure as its spread."""
     costs = [k for k in ("clicks", "seconds") if k in points[0]]
-    figures = [*costs, *_FIGURES]
+    figures = [*costs, *_FIGURES, *(k for k in _SLIPS if all(p.get("wrong") and p[k] is not None for p in points))]
     medians = {k: round(float(median(p[k] for p in points)), 4) for k in figures}
     spread = {k: [round(min(p[k] for p in points), 4), round(max(p[k] for p in points), 4)] for k in figures}
     return {**medians, "spread": spread}

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..casefile import Case, RoundState, Verdict, open_case
-from ..cells import centres_of
 from ..detection import Scan
 from ..learning import Field, RoundError, current_model, train_round
-from ..learning.evaluation import match_points, predict_field, score_cells
+from ..learning.evaluation import judged, match_points, score_cells
 from ..learning.fitting import Step
 from ..learning.fresh import fresh_model
 from ..learning.objective import LossName
@@ -24,6 +23,7 @@ from ..learning.rounds import Outcome
 from ..models import Model, save_model
 from ..review import Session
 from ..review.models import import_model
+from ..review.sheet import Choice, Sheet
 from ..review.strategies import StrategyName
 from ..slides import Slide, open_slide
 from .data import Fields, Truth, lay_out
@@ -80,12 +80,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         def measure() -> None:
             tell("measuring", len(points) / (len(course.budgets) + 1))
             point = {"clicks": oracle.clicks, "seconds": oracle.seconds, **_figures(current_model(case), course)}
-            wrong = sorted(oracle.wrong)
-            points.append(
-                point
-                | {"acts": dict(oracle.acts), "promoted": _promoted(case)}
-                | {"wrong": len(wrong), "wrong_asked_again": int(session.disagrees[wrong].sum())}
-            )
+            points.append(point | {"acts": dict(oracle.acts), "promoted": _promoted(case)} | _slips(session, oracle))
 
         def say(text: str) -> None:
             tell(text, max(0.0, (len(points) - 0.5) / (len(course.budgets) + 1)))
@@ -95,7 +90,8 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         for i, budget in enumerate(course.budgets):
             say("reviewing")
             enough = oracle.work(budget)
-            if _learn(case, slide, course.steps, seed + 1000 * i, recipe, say) and budget != course.budgets[-1]:
+            promoted = _learn(case, slide, course.steps, seed + 1000 * i, recipe, say)
+            if promoted and (course.error or budget != course.budgets[-1]):
                 _look(slide, session, say)
             measure()
             if not enough:
@@ -137,6 +133,25 @@ def _desk(course: Course, seed: int) -> Iterator[tuple[Slide, Case, Truth]]:
                 save_model(fresh_model(taxonomy, course.fields.pool, seed), start)
             case.use_round(import_model(case, start))
             yield slide, case, truth
+
+
+def _slips(session: Session, oracle: Oracle) -> Point:
+    """Return how many verdicts were wrong, and where those rank in the second look.
+
+    ``wrong_rank`` is the chance that of a wrong and a right verdict the wrong one comes first in it, None where there
+    are not both.
+    """
+    snapshot = session.snapshot()
+    listed = Sheet.of(snapshot, Choice(reviewed="second look", split=False)).rows
+    reviewed = np.flatnonzero(session.states > 0)
+    is_wrong = np.isin(reviewed, list(oracle.wrong))
+    against = snapshot.against[reviewed]
+    pairs = against[is_wrong][:, None] - against[~is_wrong][None]
+    rank = float(((pairs > 0) + (pairs == 0) / 2).mean()) if pairs.size else None
+    wrong_listed = int(np.isin(listed, list(oracle.wrong)).sum())
+    return {
+        "wrong": int(is_wrong.sum()), "second_look": len(listed), "wrong_listed": wrong_listed, "wrong_rank": rank,
+    }  # fmt: skip
 
 
 def _look(slide: Slide, session: Session, say: Callable[[str], None]) -> None:
@@ -186,13 +201,7 @@ def _measured(model: Model, held_out: Sequence[Field]) -> Point:
     hold at the score from which the window shows cells: ``f1_shown``, ``found`` (share of all cells found), and
     ``recall``, the mean over the classes of the share of their cells that are found and named rightly.
     """
-    results = []
-    for known in held_out:
-        cells = predict_field(model, known)
-        x, y = cells.centres.T
-        x1, y1, x2, y2 = known.checked[0]
-        inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
-        results.append((cells[inside], centres_of(known.boxes), known.labels))
+    results = [judged(model, field) for field in held_out]
     best = score_cells(results, model.taxonomy.names)
     hits = shown = 0
     right, all_ = (np.zeros(len(model.taxonomy), np.int64) for _ in range(2))
