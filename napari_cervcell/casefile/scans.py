@@ -52,12 +52,12 @@ class Detections:
     ----------
     cells : Cells
         Level-0 pixels.
-    runs : int64 (n,)
-        The run that found each cell.
     model_ids : dict of int to str
         The model of each run that has looked anywhere.
     tiles : int64 (m, 2)
         (x, y) of the tiles scanned, with and without cells.
+    runs : int64 (m,)
+        The run that looked at each of them last.
     counts : int64 (m,)
         How many of `cells`, which are in the order of the tiles, each tile has.
     tile_size : int
@@ -65,9 +65,9 @@ class Detections:
     """
 
     cells: Cells
-    runs: NDArray[np.int64]
     model_ids: dict[int, str]
     tiles: NDArray[np.int64]
+    runs: NDArray[np.int64]
     counts: NDArray[np.int64]
     tile_size: int
 
@@ -136,9 +136,9 @@ class ScanRecord(Record):
             raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.")
         return Detections(
             cells,
-            np.repeat(np.array([row[5] for row in rows], np.int64), counts),
             model_ids,
             np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),
+            np.array([row[5] for row in rows], np.int64),
             counts,
             rows[0][2] if rows else 0,
         )

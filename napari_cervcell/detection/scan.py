@@ -290,6 +290,8 @@ def _found_by(model_id: str, case: Case) -> dict[tuple[int, int], Cells]:
     ends = np.cumsum(found.counts)
     return {
         (x, y): found.cells[end - n : end]
-        for (x, y), n, end in zip(found.tiles.tolist(), found.counts.tolist(), ends.tolist(), strict=True)
-        if n and found.model_ids[int(found.runs[end - n])] == model_id
+        for (x, y), n, end, run in zip(
+            found.tiles.tolist(), found.counts.tolist(), ends.tolist(), found.runs.tolist(), strict=True
+        )
+        if n and found.model_ids[run] == model_id
     }

@@ -107,8 +107,8 @@ class Session:
         return self._table.rows["state"]
 
     @property
-    def annotation_ids(self) -> IntArray:
-        """int64 (n,): the id in the case of what the reviewer said, -1 for nothing."""
+    def annotation_ids(self) -> NDArray[np.int32]:
+        """int32 (n,): the id in the case of what the reviewer said, -1 for nothing."""
         return self._table.rows["annotation"]
 
     @property

@@ -37,7 +37,7 @@ _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "state": np.int8(GONE),
     "disagrees": np.bool_(False),
     # what the reviewer said
-    "annotation": np.int64(-1),
+    "annotation": np.int32(-1),
     "told": np.int16(-1),  # the class that the model had given when the reviewer spoke
     # what a model found here; it keeps standing when the detection itself is replaced
     "found": np.bool_(False),
@@ -52,7 +52,7 @@ _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "earlier_score": np.float32(0),
     # how the two belong together
     "covered": np.bool_(False),
-    "partner": np.int64(-1),  # the row of the detection that an annotation is matched to
+    "partner": np.int32(-1),  # the row of the detection that an annotation is matched to
 }
 
 
@@ -167,12 +167,14 @@ class CellTable:
     @contextmanager
     def _counting(self, rows: IntArray) -> Iterator[None]:
         """Keep the tally right while `rows` are written to."""
+        if self._tally is None:
+            yield
+            return
+        which, counts = self._tally
         rows = np.unique(rows)
-        if self._tally is not None:
-            self._tally[1][:] -= self._count(rows, *self._tally[0])
+        counts -= self._count(rows, *which)
         yield
-        if self._tally is not None:
-            self._tally[1][:] += self._count(rows, *self._tally[0])
+        counts += self._count(rows, *which)
 
     def hold(self, row: int | None) -> None:
         """Keep a detection that the reviewer looks at, in place of the one held before, though a later model drops it.
@@ -289,18 +291,19 @@ class CellTable:
         self._show(np.arange(len(self.rows)))
 
     def _append_all_found(self, detections: Detections) -> IntArray:
-        runs, run_of = np.unique(detections.runs, return_inverse=True)
-        models = np.array([self._number(detections.model_ids[run]) for run in runs.tolist()], np.int16)
-        found = self._append_found(detections.cells, models[run_of] if len(runs) else 0)
+        models = [self._number(detections.model_ids[run]) for run in detections.runs.tolist()]
+        found = self._append_found(detections.cells, np.repeat(np.array(models, np.int16), detections.counts))
         self._tile_size = detections.tile_size
         self._tiles: dict[tuple[int, int], IntArray] = {}
         end = 0
-        for (x, y), n in zip(detections.tiles.tolist(), detections.counts.tolist(), strict=True):
+        tiles = zip(
+            detections.tiles.tolist(), detections.counts.tolist(), detections.runs.tolist(), models, strict=True
+        )
+        for (x, y), n, run, model in tiles:
             start, end = end, end + n
             self._tiles[x, y] = rows = found[start:end]
             if n:
-                model, run = models[run_of[start]], detections.runs[start]
-                self.looks.note(int(model), int(run), x, y, self._tile_size, rows)
+                self.looks.note(model, run, x, y, self._tile_size, rows)
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:

@@ -145,7 +145,7 @@ def test_a_million_detections_open_as_arrays(case: Case) -> None:
     with Case.open(case.path) as again:
         found = again.detections()
     assert found.cells.boxes.shape == (1_000_000, 4)
-    assert found.runs.shape == (1_000_000,)
+    assert found.runs.shape == (1000,)
     assert len(found.tiles) == 1000
 
 

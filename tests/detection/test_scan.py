@@ -140,12 +140,12 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
         assert rest[-1].done == 4
         assert len(rest) < 4
         detections = case.detections()
-        found, ends = detections.cells, np.cumsum(detections.counts)
+        found = detections.cells
         saved_looks = np.concatenate(
             [
-                case.looks(int(detections.runs[end - n]), x, y, detections.tile_size, n)
-                for (x, y), n, end in zip(
-                    detections.tiles.tolist(), detections.counts.tolist(), ends.tolist(), strict=True
+                case.looks(run, x, y, detections.tile_size, n)
+                for (x, y), n, run in zip(
+                    detections.tiles.tolist(), detections.counts.tolist(), detections.runs.tolist(), strict=True
                 )
                 if n
             ]
