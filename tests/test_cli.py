@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_cervcell.casefile import open_case
 from napari_cervcell.cli import main
 from napari_cervcell.detection import pick_device
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import load_model, save_model
-from napari_cervcell.slides import sample_slide
+from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
 COMMANDS = [
@@ -81,6 +82,7 @@ def test_info_says_what_a_slide_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"format", "vendor", "width", "height", "levels", "mpp", "objective_power"} <= answer.keys()
 
 
+@pytest.mark.usefixtures("few_earlier_fields")
 def test_the_loop_without_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Detect, annotate, train, detect with the new model, export, import."""
     case, slide = tmp_path / "a.cervcell", sample_slide()
@@ -108,7 +110,8 @@ def test_the_loop_without_a_window(tmp_path: Path, capsys: pytest.CaptureFixture
         out = tmp_path / f"out.{fmt}"
         assert run(capsys, "export", case, "--format", fmt, "--out", out)["cells"]
         other = tmp_path / f"{fmt}.cervcell"
-        run(capsys, "detect", slide, "--case", other, "--region", 0, 0, 10, 10)
+        with open_slide(slide) as opened:
+            open_case(other, opened).close()
         assert run(capsys, "import", other, "--from", out)["cells"]
 
 

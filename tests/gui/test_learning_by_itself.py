@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QApplication
 from napari_cervcell.ui.by_itself import ByItself
 from napari_cervcell.ui.hands import Hands
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:

@@ -66,6 +66,7 @@ def red_on(overview: OverviewMap) -> np.ndarray:
     return np.argwhere(red)[:, ::-1]
 
 
+@pytest.mark.engine
 def test_what_cannot_be_read_is_said_shown_and_tried_again(hands: Hands, with_model: Path, scratch: Callable) -> None:
     widget, desk, panel = hands.widget, hands.widget.desk, hands.widget.detect_panel
     overview = widget.overview.map
@@ -107,6 +108,7 @@ def test_a_slide_of_empty_glass_is_said_to_be_empty(sit_down: Callable, tmp_path
     assert not hands.widget.error_bar.isVisible()
 
 
+@pytest.mark.engine
 def test_cancel_keeps_what_was_found(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk
     hands.click(widget.detect_panel.start)
@@ -118,6 +120,7 @@ def test_cancel_keeps_what_was_found(hands: Hands) -> None:
     assert len(desk.case.detections().tiles) > 0
 
 
+@pytest.mark.engine
 def test_a_scan_rests_and_goes_on(hands: Hands) -> None:
     panel, desk = hands.widget.detect_panel, hands.widget.desk
     hands.click(panel.start)
@@ -156,6 +159,7 @@ def test_what_a_scan_skips_is_shaded_on_request(hands: Hands) -> None:
     assert shade not in hands.viewer.layers
 
 
+@pytest.mark.engine
 def test_a_region_is_drawn_first(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk
     widget.detect_panel.scope.value = "region"
@@ -206,6 +210,7 @@ def test_export_writes_what_is_shown(sit_down, slide_path: Path, case_path: Path
     assert "cells.geojson" in hands.widget.error_bar.text.text()
 
 
+@pytest.mark.engine
 def test_a_round_of_training_from_the_window(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk
     x1, y1, x2, y2 = desk.view.rectangle()
@@ -230,6 +235,7 @@ def test_a_round_of_training_from_the_window(hands: Hands) -> None:
     desk.detection.shut_down()
 
 
+@pytest.mark.engine
 def test_a_round_can_be_cancelled(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk
     hands.point_at(*np.add(desk.view.rectangle()[:2], 100))

@@ -23,6 +23,8 @@ from napari_cervcell.models import Model, build, config_of, predict, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
 
+pytestmark = pytest.mark.usefixtures("few_earlier_fields")
+
 
 @pytest.fixture
 def reviewed(sample: Slide, sample_truth: Path, tmp_path: Path) -> Path:
