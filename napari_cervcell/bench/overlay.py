@@ -20,7 +20,7 @@ __all__ = ["Overlaid"]
 
 FIGURES = ("pan_ms", "recolour_ms", "pick_ms", "verdict_ms", "memory_mb", "open_s", "gallery_ms")
 
-_SIDE = 20_000  # px of the slide that is made where none is given
+_SPACING = 100  # px from cell to cell on the slide that is made where none is given: a million on 100,000 px
 _HOLD = {OURS: 10_000_000, POINTS: 1_000_000, SHAPES: 10_000}  # more cells than these no one waits for
 _SECONDS = {OURS: 90.0, POINTS: 400.0, SHAPES: 120.0}
 
@@ -34,7 +34,7 @@ class Overlaid:
     cells : int
         How many, all over the slide.
     slide : Path, optional
-        By default one of 20,000 x 20,000 px is made for it.
+        By default one is made for it, as large as a smear with so many cells is: 100,000 px for a million.
     repeats : int
     progress : callable
         Told in words how far it is.
@@ -74,7 +74,8 @@ class Overlaid:
         self.progress("making the slide and its case")
         path = folder / "slide.svs"
         if self.slide is None:
-            make_slide(path, _SIDE, _SIDE)
+            side = max(4096, round(_SPACING * self.cells**0.5))
+            make_slide(path, side, side)
         else:
             path = folder / self.slide.name
             path.symlink_to(self.slide.resolve())

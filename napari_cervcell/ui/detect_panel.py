@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .overview_panel import position_words
 from .parts import Button
@@ -45,8 +56,10 @@ class DetectPanel(QWidget):
         self.device = ComboBox(
             label="Device", choices=_DEVICES, tooltip="What computes: the graphics card if there is one"
         )
-        form = Container(widgets=[self.model, self.scope, self.device], labels=True)
-        form.margins = (0, 0, 0, 0)
+        form = Container(widgets=[self.model, self.scope], labels=True)
+        seldom = Container(widgets=[self.device], labels=True)
+        for container in (form, seldom):
+            container.margins = (0, 0, 0, 0)
         for box in (self.model, self.scope, self.device):  # long names shall not make the panel wide
             combo = box.native.findChild(QComboBox) or box.native
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -71,14 +84,30 @@ class DetectPanel(QWidget):
         self.show_skipped = QCheckBox("Shade what is skipped")
         self.show_skipped.setToolTip("Shade empty glass, pen strokes and bubbles' rims, which a whole scan leaves out")
         self.show_skipped.toggled.connect(self.shade.show)
+        self.more = QToolButton()
+        self.more.icon_name = "settings"
+        self.more.setIconSize(QSize(18, 18))
+        self.more.setCheckable(True)
+        self.more.setToolTip("Show or hide what is seldom changed: what computes, and the shading of what is skipped")
+        self.seldom = QWidget()
+        below = QVBoxLayout(self.seldom)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.addWidget(seldom.native)
+        below.addWidget(self.show_skipped)
+        self.seldom.hide()
+        self.more.toggled.connect(self.seldom.setVisible)
+        what = QHBoxLayout()
+        what.setSpacing(4)
+        what.addWidget(form.native, 1)
+        what.addWidget(self.more, 0, Qt.AlignmentFlag.AlignBottom)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 3)
         buttons.addWidget(self.pause, 3)
         buttons.addWidget(self.cancel, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(form.native)
-        layout.addWidget(self.show_skipped)
+        layout.addLayout(what)
+        layout.addWidget(self.seldom)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)

@@ -130,6 +130,7 @@ def test_napari_takes_no_key_whichever_layer_is_active(hands: Hands, chosen: str
 
 def test_keys_work_from_panels_but_not_in_text_fields(hands: Hands) -> None:
     session, widget = hands.widget.desk.session, hands.widget
+    widget.detect_panel.more.click()
     hands.key("n", widget.detect_panel.device.native)
     row = session.current
     assert row is not None

@@ -147,7 +147,8 @@ def test_a_scan_rests_and_goes_on(hands: Hands) -> None:
 def test_what_a_scan_skips_is_shaded_on_request(hands: Hands) -> None:
     panel, desk = hands.widget.detect_panel, hands.widget.desk
     assert panel.shade.layer is None
-    panel.show_skipped.click()
+    hands.click(panel.more)
+    hands.click(panel.show_skipped)
     hands.wait("the shade is there", lambda: panel.shade.layer is not None, 60)
     shade, slide = panel.shade.layer, desk.slide
     assert hands.viewer.layers.index(shade) == hands.viewer.layers.index(desk.layer) + 1
@@ -155,7 +156,7 @@ def test_what_a_scan_skips_is_shaded_on_request(hands: Hands) -> None:
     np.testing.assert_allclose(shade.extent.world, desk.layer.extent.world, atol=shade.scale[0])
     assert shade.get_value(np.multiply((50, slide.width / 2), desk.layer.scale), world=True) == 1
     assert shade.data.mean() == pytest.approx(1 - foreground(slide).share)
-    panel.show_skipped.click()
+    hands.click(panel.show_skipped)
     assert shade not in hands.viewer.layers
 
 
