@@ -27,6 +27,7 @@ FIGURES = ("read_vs_decode", "scan_vs_decode", "ui_step_ms", "sharp_ms", "rss_mb
 _VIEWS = 40
 _JUMPS = 7  # a window; the first is not counted
 _DELAYS = (0, 5, 50)  # ms a tile
+_JUMP = ("sharp_ms", "read_ms", "ratio", "shown_ms")
 _START = 5.0  # seconds that a window takes to come and to go
 
 Samples = dict[str, list[list[float]]]
@@ -175,7 +176,7 @@ class Streaming:
                 jobs += [job("trace", peer, ends, played, delay) for peer in names]
         if "sharp_ms" in self.only:
             for delay in _DELAYS:
-                ends = {v: f"{v} at {delay} ms" for v in ("sharp_ms", "read_ms", "ratio")}
+                ends = {v: f"{v} at {delay} ms" for v in _JUMP}
                 jobs += [job("jumps", peer, ends, 2.0 * _JUMPS, delay) for peer in names]
         if "rss_mb" in self.only:
             ends = {"rss_mb": "rss_mb", "most_mb": "rss_mb at most"}
@@ -217,15 +218,19 @@ class Streaming:
         return worse | _each(found) | {"empty_frame": over_repeats(empty)}
 
     def _sharp(self) -> Figure | None:
+        """Return how long after a jump all tiles were there at their right level, and what that is to be held against:
+        ``read_ms``, what reading them alone takes (``ratio`` to it), and ``shown_ms``, until they were on the screen.
+        """
         found = {}
         for delay in _DELAYS:
-            parts = [self._samples.get(f"{v} at {delay} ms", {}) for v in ("sharp_ms", "read_ms", "ratio")]
+            parts = [self._samples.get(f"{v} at {delay} ms", {}) for v in _JUMP]
             if OURS not in parts[0]:
                 continue
-            sharp, read, ratio = (figure(samples) for samples in parts)
-            sharp |= {"read_ms": read["value"], "ratio": ratio["value"]}
-            for peer, said in sharp["peers"].items():
-                said["ratio"] = ratio["peers"][peer]["value"]
+            sharp, *others = (figure(samples) for samples in parts)
+            for name, other in zip(_JUMP[1:], others, strict=True):
+                sharp[name] = other["value"]
+                for peer, said in sharp["peers"].items():
+                    said[name] = other["peers"][peer]["value"]
             found[delay] = sharp
         if not found:
             return None

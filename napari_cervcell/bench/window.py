@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from ..slides import Slide, open_slide
 from ..slides.readers import THREADS
-from ..ui.streaming import is_sharp
+from ..ui.streaming import is_sharp, stream_of
 from .figures import OURS
 from .places import VIEW
 from .slowness import Slowness
@@ -165,23 +165,30 @@ def _trace(stage: Stage, job: dict[str, Any]) -> Values:
 
 
 def _jumps(stage: Stage, job: dict[str, Any]) -> Values:
-    """Jump from the whole slide to places at level 0; return ms until sharp, and ms that reading alone takes."""
+    """Jump from the whole slide to places at level 0; return ms until all tiles are there at their right level, until
+    they are on the screen too, and ms that reading alone takes."""
     slowness = Slowness()
     slowness.begin()
     stage.open()
     slide = open_slide(stage.path)
-    sharp, read = [], []
+    came: list[float] = []  # peers have no tile before all of them are drawn
+    if (stream := stream_of(stage.layer.data)) is not None:
+        stream.landed.connect(lambda: came.append(time.perf_counter()))
+    sharp, shown, read = [], [], []
     for place in job["places"]:
         slowness.seconds = 0.0
         stage.overview()
         stage.live(0.2)
         slowness.seconds = job["delay"]
+        came.clear()
         start = time.perf_counter()
         stage.go(Step(*place, 1.0, 0.0))
-        sharp.append(1000 * stage.settle(start))
+        shown.append(1000 * stage.settle(start))
+        sharp.append(1000 * (came[-1] - start) if came else shown[-1])
         read.append(1000 * _reading_alone(slide, stage.layer))
+    ratio = [s / r for s, r in zip(sharp, read, strict=True)]
     # the first jump also loads what later ones find loaded
-    return {"sharp_ms": sharp[1:], "read_ms": read[1:], "ratio": [s / r for s, r in zip(sharp, read, strict=True)][1:]}
+    return {"sharp_ms": sharp[1:], "shown_ms": shown[1:], "read_ms": read[1:], "ratio": ratio[1:]}
 
 
 def _reading_alone(slide: Slide, layer: Any) -> float:
