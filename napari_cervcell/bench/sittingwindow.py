@@ -144,6 +144,7 @@ class _Sitting:
         curve = self.widget.learn_panel.curve
         hands.wait("the round learns", lambda: len(curve.losses) > 1 or outcome, _PATIENCE)
         self._pan("during the round")
+        self.key("n")  # on from the cell added last, of which all is said
         self._say(10)
         hands.wait("the round has ended", lambda: outcome, _PATIENCE)
         if not desk.detection.running:  # a candidate is not used unasked
