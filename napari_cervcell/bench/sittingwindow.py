@@ -18,7 +18,7 @@ import numpy as np
 from qtpy.QtCore import QPoint
 
 from ..slides import sample_slide
-from ..ui.app import dock
+from ..ui.app import dock, steady
 from ..ui.hands import Hands
 from .figures import OURS
 from .window import Stage
@@ -39,6 +39,7 @@ class _Sitting:
         self.stage, self.job = stage, job
         self.hands = Hands(stage.viewer, dock(stage.viewer))
         self.widget, self.desk = self.hands.widget, self.hands.widget.desk
+        steady(self.widget)  # as in a window of our own
         self.waits: dict[str, list[float]] = {}
         self.pans: dict[str, list[float]] = {}
         self.seconds: dict[str, float] = {}

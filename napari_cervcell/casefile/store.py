@@ -18,6 +18,7 @@ __all__ = ["FORMAT_VERSION", "CaseError", "Record", "Store", "now"]
 
 APPLICATION_ID = 0x43455256  # "CERV", in the header of the file: tells a case from any other SQLite file
 FORMAT_VERSION = 1
+_LOG = 64  # transactions that the log gathers
 BUSY_SECONDS = 10.0
 
 SCHEMA = """
@@ -108,6 +109,8 @@ class Store:
         self.path = path
         self._connection = connection
         self._lock = threading.RLock()
+        self._logged = 0  # transactions since the log was last emptied
+        self._emptying: threading.Thread | None = None
 
     @classmethod
     def create(cls, path: str | Path, meta: Mapping[str, Any]) -> Store:
@@ -193,6 +196,22 @@ class Store:
                 if connection.in_transaction:  # a full disk makes SQLite roll back by itself
                     connection.execute("ROLLBACK")
                 raise
+            self._empty_log_now_and_then()
+
+    def _empty_log_now_and_then(self) -> None:
+        """Move what the log has gathered into the file, in a thread: whoever gave a verdict shall not wait for that."""
+        self._logged += 1
+        if self._logged < _LOG or (self._emptying is not None and self._emptying.is_alive()):
+            return
+        self._logged = 0
+
+        def move() -> None:
+            # what cannot be moved now stays in the log, which is as safe
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(self.path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+        self._emptying = threading.Thread(target=move, name="case log", daemon=True)
+        self._emptying.start()
 
     def meta(self, key: str, *, optional: bool = False) -> Any:
         """Return the value stored under `key`; where there is none, None if `optional`.
@@ -213,6 +232,8 @@ class Store:
 
     def close(self) -> None:
         with self._lock:
+            if self._emptying is not None:
+                self._emptying.join()
             self._connection.close()
 
 
@@ -227,9 +248,11 @@ class Record:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # mode=rw: never make the file; isolation_level None: transactions are begun and ended here, not by the module
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         path.as_uri() + "?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log is emptied beside the work, not within it
+    return connection
 
 
 def _statements(script: str) -> Iterator[str]:
