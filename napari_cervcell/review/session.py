@@ -356,13 +356,22 @@ class Session:
     def _judge(self, which: Which, label_for: Callable[[int], int | None]) -> None:
         if which is None and self.current is None:
             raise ReviewError("No cell is selected. Click one, or press n for the next in the queue.")
-        rows: list[int] = np.unique(np.asarray(self.current if which is None else which, np.int64)).tolist()
+        rows = self._caught_up(np.unique(np.asarray(self.current if which is None else which, np.int64)))
         boxes = self.cells.boxes
         said: list[Said] = [(row, boxes[row], label_for(row)) for row in rows]
         if news := [s for s in said if self._is_news(s)]:
             self._say(news)
         if which is None:
             self.next()
+
+    def _caught_up(self, rows: IntArray) -> list[int]:
+        """Take in what another window has said of this case; return the rows that stand for the cells in `rows` now."""
+        if len(self._table.follow({})):
+            self._tell()
+            r = self._table.rows
+            for i in np.flatnonzero(r["covered"][rows] & (r["annotation"][rows] < 0)).tolist():
+                rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
+        return list(dict.fromkeys(rows.tolist()))
 
     def _is_news(self, said: Said) -> bool:
         """Say whether a verdict differs from what the reviewer has said of the cell, or answers a later model."""

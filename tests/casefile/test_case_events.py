@@ -54,6 +54,22 @@ def test_a_second_verdict_on_a_cell_replaces_the_first_and_keeps_what_the_model_
     assert states(case) == [State.ACCEPTED]
 
 
+def test_the_later_verdict_counts_though_the_clock_was_set_back(case: Case) -> None:
+    [cell] = case.record([Verdict("accept", BOX, 2, detected_label=2)])
+    with sqlite3.connect(case.path) as other:  # in a year that is yet to come
+        other.execute(
+            "INSERT INTO events (time, reviewer, kind, cell, x1, y1, x2, y2, label, detected_label, group_id) "
+            "VALUES ('2999-01-01T00:00:00.000+00:00', 'early', 'reject', ?, 10, 20, 50, 60, -1, 2, 2)",
+            (cell,),
+        )
+    assert states(case) == [State.REJECTED]
+    case.record([Verdict("class", BOX, 4, cell=cell, detected_label=2)])
+    assert states(case) == [State.CORRECTED]
+    assert [e.kind for e in case.events()] == ["accept", "reject", "class"]
+    case.undo()
+    assert states(case) == [State.REJECTED]
+
+
 def test_an_added_cell_stays_added_whatever_class_it_gets(case: Case) -> None:
     [cell] = case.record([Verdict("add", BOX, 2)])
     case.record([Verdict("class", BOX, 3, cell=cell)])

@@ -52,3 +52,8 @@ def test_two_reviewers_have_a_clock_each() -> None:
     events = [said(0, 1), said(1, 2, reviewer="bob"), said(4, 3), said(5, 4, reviewer="bob")]
     assert Pace.of(events, "ada") == Pace(4.0, 2, 4.0)
     assert Pace.of(events).seconds == pytest.approx(8)
+
+
+def test_a_clock_that_is_set_back_takes_no_time_away() -> None:
+    pace = Pace.of([said(100, 1), said(103, 2), said(-500, 3), said(-497, 4)])
+    assert pace == Pace(6.0, 4, 3.0)

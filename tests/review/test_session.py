@@ -352,6 +352,27 @@ def test_a_verdict_takes_in_what_another_program_wrote(session: Session) -> None
     assert (100, 100, 0, State.REJECTED) in shown(session)
 
 
+def test_of_two_windows_on_one_case_the_later_verdict_on_a_cell_counts(session: Session) -> None:
+    with Case.open(session.case.path) as case:
+        other = Session(None, case)
+        session.accept(0)
+        other.reject(0)  # which shows it as new still
+        other.add(900, 500, 2)
+        session.set_class(5, 1)
+        session.undo()  # the last step on the case, whoever took it
+        other.accept(2)
+        session.reload()
+        other.reload()
+        assert shown(session) == shown(other)
+    assert shown(session) == [
+        (100, 100, 0, State.REJECTED),
+        (300, 100, 1, 0),
+        (500, 100, 4, State.ACCEPTED),
+        (900, 500, 2, State.ADDED),
+    ]
+    assert len(session.case.annotations()) == 3
+
+
 def test_a_verdict_that_cannot_be_saved_changes_nothing(session: Session) -> None:
     session.accept(0)
     before = shown(session)
