@@ -33,9 +33,7 @@ _WHITE = _TO_XYZ.sum(axis=1)
 
 def seen_with(rgb: ArrayLike, kind: str) -> FloatArray:
     """Return sRGB colours (..., 3), 0 to 1, as they look with one of :data:`KINDS` of vision."""
-    rgb = np.asarray(rgb, np.float64)
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ _MATRICES[kind].T, 0, 1)
+    seen = np.clip(_linear(rgb) @ _MATRICES[kind].T, 0, 1)
     back: FloatArray = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
     return back
 
@@ -51,9 +49,13 @@ def closest(colors: Sequence[str], kind: str) -> tuple[float, int, int]:
     return min((difference(seen[i], seen[j]), i, j) for i, j in combinations(range(len(seen)), 2))
 
 
-def _lab(rgb: ArrayLike) -> FloatArray:
+def _linear(rgb: ArrayLike) -> FloatArray:
     rgb = np.asarray(rgb, np.float64)
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    t = linear @ _TO_XYZ.T / _WHITE
+    linear: FloatArray = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear
+
+
+def _lab(rgb: ArrayLike) -> FloatArray:
+    t = _linear(rgb) @ _TO_XYZ.T / _WHITE
     f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)

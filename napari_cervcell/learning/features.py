@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import Network
+from ..models import Model, Network
 from ..models.heads import Dense
 from ..models.modelfile import digest_of
+from .evaluation import evaluate
+from .fields import Field
 
 __all__ = ["FeatureMemory", "HeadAlone", "Remembering"]
 
@@ -34,21 +36,23 @@ class FeatureMemory:
     folder : Path, optional
         Where they are kept for later sittings too; that it cannot be read or written costs time, no more.
 
-    Attributes
-    ----------
-    figures : dict
-        How models did on the earlier fields, by their id: the model in use is measured once, not in every round.
     """
 
     def __init__(self, limit: int = 512 << 20, folder: Path | None = None) -> None:
         self.limit = limit
         self.size = 0
         self.folder = folder
-        self.figures: dict[str, dict[str, Any]] = {}
+        self._figures: dict[str, dict[str, Any]] = {}
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def measure(self, model: Model, earlier: list[Field]) -> dict[str, Any]:
+        """Return how `model` does on the earlier fields; the model in use is measured once, not in every round."""
+        if model.id not in self._figures:
+            self._figures[model.id] = evaluate(model, earlier)
+        return self._figures[model.id]
 
     def get(self, key: str) -> Tensor | None:
         if key in self._kept:

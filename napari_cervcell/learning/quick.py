@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +94,7 @@ def quick_round(
     model = Model(student.network, card_of(student, parent, "quick round", settings, annotations, seed))
 
     say("Comparing with the model in use")
-    outcome = compared(eyes.behind(model), eyes.model, slide, annotations, watched, eyes.measure)
+    outcome = compared(eyes.behind(model), eyes.model, slide, annotations, watched, memory.measure)
     outcome.model = model
     outcome.metrics["gradient_balance"] = balance
     return outcome
@@ -124,7 +123,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
         evaluate(eyes.model, [field])
         yield
     if watched:
-        eyes.measure(eyes.model, watched)
+        memory.measure(eyes.model, watched)
 
 
 class _Eyes:
@@ -158,8 +157,3 @@ class _Eyes:
         """Of every earlier field one look: they are many, and known well."""
         for i, field in enumerate(fields[::2]):
             yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)])
-
-    def measure(self, model: Model, watched: list[Field]) -> dict[str, Any]:
-        if model.id not in self._memory.figures:
-            self._memory.figures[model.id] = evaluate(model, watched)
-        return self._memory.figures[model.id]

@@ -47,6 +47,9 @@ EPOCH = 25
 
 _Net = TypeVar("_Net", bound=nn.Module)
 
+Measure = Callable[[Model, list[Field]], dict[str, Any]]
+"""Tells how a model does on earlier fields, as :func:`evaluate` does."""
+
 
 class RoundError(CervcellError):
     """A round cannot be done, or has failed."""
@@ -228,6 +231,7 @@ def train_round(
     steps: int | None = None,
     seed: int = 0,
     recipe: Recipe = USUAL,
+    measure: Measure = evaluate,
     on_step: Callable[[Step], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -270,7 +274,7 @@ def train_round(
     model = Model(network, card_of(student, parent, "incremental round", settings, annotations, seed))
 
     say("Comparing with the model in use")
-    outcome = compared(model, parent, slide, annotations, watched)
+    outcome = compared(model, parent, slide, annotations, watched, measure)
     outcome.metrics["gradient_balance"] = balance
     return outcome
 
@@ -342,7 +346,7 @@ def compared(
     slide: Slide,
     annotations: Annotations,
     watched: list[Field],
-    measure: Callable[[Model, list[Field]], dict[str, Any]] = evaluate,
+    measure: Measure,
 ) -> Outcome:
     """Judge `model` against `parent` on the corrections held back and, by `measure`, on earlier fields."""
     kept = annotations[held_back(annotations.ids)]

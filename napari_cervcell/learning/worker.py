@@ -144,7 +144,9 @@ class _Trainer:
                 seconds_left=max(0.0, seconds - step.seconds),
             )
 
-        teach = partial(quick_round, memory=self._memory) if quick else train_round
+        teach = (
+            partial(quick_round, memory=self._memory) if quick else partial(train_round, measure=self._memory.measure)
+        )
         try:
             outcome = teach(
                 case, slide, seconds=seconds, seed=seed, on_step=report, on_stage=lambda text: _say("stage", text=text)
