@@ -52,7 +52,9 @@ class GalleryPanel(QWidget):
         self._refused = False
         self.gallery = Gallery(desk)
         self.order = self._choice(_ORDERS, "In which order the cells of a class come")
-        self.reviewed = self._choice(_REVIEWED, "Which cells; of those to look at again a newer model thinks otherwise, what it is surest of first")
+        self.reviewed = self._choice(
+            _REVIEWED, "Which cells; to look at again: a newer model thinks otherwise, the surest first"
+        )
         self.field = self._choice(_FIELDS, "How much of the slide each picture shows")
         self.split = QCheckBox("By class")
         self.split.setChecked(True)
