@@ -19,13 +19,13 @@ def contradictions(table: CellTable, said: Annotations, classes: int) -> FloatAr
 
     Of a cell called class l, ``1 - p(cell) p(l)``, and 1 where the later model finds nothing any more; of a rejection
     ``p(cell)``. The share that a detection leaves to other classes than its own is taken as spread over them evenly.
-    0 where no model has looked since: what the reviewer saw is no news.
+    0 where no model has looked since, for what the reviewer saw is no news, and where it is not known which one they saw.
     """
     r = table.rows
     rows = table.rows_of(said.ids.tolist())
     partner = r["partner"][rows]
     found = partner >= 0
-    later = found & (r["model"][partner] != table.numbers_of(said.answered))
+    later = found & (said.answered != "") & (r["model"][partner] != table.numbers_of(said.answered))
     lost = ~found & (said.detected_labels >= 0)
     score, share = r["found_score"][partner], r["found_class_score"][partner]
     same = r["found_label"][partner] == said.labels

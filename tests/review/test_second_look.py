@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cervcell.casefile import Case
+from napari_cervcell.casefile import Case, State, Verdict
 from napari_cervcell.review import Session
 from napari_cervcell.review.sheet import Choice, Sheet
 
@@ -50,4 +50,11 @@ def test_taking_a_verdict_back_takes_the_cell_out(session: Session, scan) -> Non
     session.add_cells(scan("two", CELLS))
     assert second_look(session) == [0]
     session.undo()
+    assert second_look(session) == []
+
+
+def test_of_a_verdict_from_elsewhere_it_is_not_known_what_was_seen(session: Session) -> None:
+    session.case.record([Verdict("reject", session.cells.boxes[0], -1, detected_label=0)])
+    session.reload()
+    assert (session.states == State.REJECTED).sum() == 1
     assert second_look(session) == []
