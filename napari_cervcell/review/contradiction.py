@@ -19,7 +19,7 @@ def contradictions(table: CellTable, said: Annotations, classes: int) -> FloatAr
 
     Of a cell called class l, ``1 - p(cell) p(l)``, and 1 where the later model finds nothing any more; of a rejection
     ``p(cell)``. The share that a detection leaves to other classes than its own is taken as spread over them evenly.
-    0 where no model has looked since, for what the reviewer saw is no news, and where it is not known which one they saw.
+    0 where no model has looked since, for what the reviewer saw is no news, and where it is not known what they saw.
     """
     r = table.rows
     rows = table.rows_of(said.ids.tolist())
