@@ -167,8 +167,9 @@ def test_preparing_leaves_nothing_to_look_at(reviewed: Path, sample: Slide, memo
             pass
         seen = len(memory)
         quick_round(case, sample, memory, steps=2)
+        known = memory.measure(current_model(case), [])  # in no field there is nothing to find: it was measured before
     assert seen == len(memory) > 0
-    assert len(memory.figures) == 2
+    assert known["n_cells"] > 0
 
 
 def test_cells_taken_back_under_the_trainer(reviewed: Path) -> None:
