@@ -162,10 +162,11 @@ class GridIndex:
             self._origin = np.zeros(2, np.float32)
             col = row = np.zeros(0, np.int64)
             self._columns = self._rows = 0
+        squares = self._columns * self._rows
         key = row * self._columns + col
-        self._order = np.argsort(key, kind="stable")
-        squares = np.arange(self._columns * self._rows + 1)
-        self._start = np.searchsorted(key[self._order], squares)
+        # numbers of 16 bits are sorted 20 times faster
+        self._order = np.argsort(key.astype(np.min_scalar_type(squares)), kind="stable")
+        self._start = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=squares))])
 
     def within(self, x1: float, y1: float, x2: float, y2: float) -> IntArray:
         """Return the indices of the points with x1 <= x <= x2 and y1 <= y <= y2, in no set order."""

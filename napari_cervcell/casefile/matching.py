@@ -64,6 +64,8 @@ def match(detected: NDArray[np.float32], annotated: NDArray[np.float32]) -> Matc
     """
     partners = np.full(len(annotated), -1, np.int64)
     covered = np.zeros(len(detected), bool)
+    if not len(annotated):
+        return Match(partners, covered)
     index = GridIndex(centres_of(detected))
     centres = centres_of(annotated)
     reaches = (annotated[:, 2:] - annotated[:, :2]).mean(axis=1) / 2

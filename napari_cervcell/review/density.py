@@ -9,10 +9,29 @@ from numpy.typing import NDArray
 
 from ..cells import FloatArray
 
-__all__ = ["Density"]
+__all__ = ["Density", "squares_of"]
 
 _FINEST = 256  # level-0 px: some ten cells lie side by side there
 _MOST = 512  # squares a side
+
+
+def squares_of(points: FloatArray, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Return the number of the square, row by row, in which each of `points` (n, 2) lies: (x, y) in level-0 px, on a
+    slide of `size` (width, height); beyond its edge the nearest square."""
+    side, columns, rows = _grid(size)
+    x = np.clip(points[:, 0] * np.float32(1 / side), 0, columns - 1).astype(np.int32)
+    y = np.clip(points[:, 1] * np.float32(1 / side), 0, rows - 1).astype(np.int32)
+    squares: NDArray[np.int32] = y * np.int32(columns) + x
+    return squares
+
+
+def _grid(size: tuple[int, int]) -> tuple[float, int, int]:
+    """Return (side, columns, rows) of the squares."""
+    side = float(_FINEST)
+    while max(size) > _MOST * side:
+        side *= 2
+    columns, rows = (max(1, -int(-length // side)) for length in size)
+    return side, columns, rows
 
 
 @dataclass(frozen=True)
@@ -30,17 +49,16 @@ class Density:
     square: float
 
     @classmethod
-    def of(cls, points: FloatArray, labels: NDArray[np.int16], size: tuple[int, int], n_classes: int) -> Density:
-        """Count points (n, 2), (x, y) in level-0 px, of classes `labels` (n,) on a slide of `size` (width, height)."""
-        square = float(_FINEST)
-        while max(size) > _MOST * square:
-            square *= 2
-        columns, rows = (max(1, -int(-side // square)) for side in size)
-        x = np.clip(points[:, 0] * np.float32(1 / square), 0, columns - 1).astype(np.int32)
-        y = np.clip(points[:, 1] * np.float32(1 / square), 0, rows - 1).astype(np.int32)
-        places = (y * np.int32(columns) + x) * np.int32(n_classes) + labels
-        counts = np.bincount(places, minlength=rows * columns * n_classes).astype(np.int32)
-        return cls(counts.reshape(rows, columns, n_classes), square)
+    def of(
+        cls, squares: NDArray[np.int32], labels: NDArray[np.int16], size: tuple[int, int], n_classes: int
+    ) -> Density:
+        """Count cells in `squares` (n,), from :func:`squares_of` (-1: not counted), of classes `labels` (n,)."""
+        side, columns, rows = _grid(size)
+        n = rows * columns * n_classes
+        # those that are not counted go to a place of their own: to pick out the others takes longer
+        places = np.where(squares >= 0, squares * np.int32(n_classes) + labels, n)
+        counts = np.bincount(places, minlength=n + 1)[:n].astype(np.int32)
+        return cls(counts.reshape(rows, columns, n_classes), side)
 
     def about(self, x1: float, y1: float, x2: float, y2: float) -> NDArray[np.int64]:
         """Return int64 (n_classes,): the cells in all squares that a rectangle, level-0 px, touches."""

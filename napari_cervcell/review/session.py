@@ -162,9 +162,9 @@ class Session:
 
     def density(self) -> Density:
         """Count the cells of the whole slide that :meth:`visible` returns, but for the rejected, by place and class."""
-        seen = self._is_seen(slice(None)) & (self.states != State.REJECTED)
-        points, labels = self.index.points[seen], self._table.rows["label"][seen]
-        return Density.of(points, labels, (self.case.width, self.case.height), len(self.taxonomy))
+        r = self._table.rows
+        squares = np.where(self._is_seen(slice(None)) & (self.states != State.REJECTED), r["square"], np.int32(-1))
+        return Density.of(squares, r["label"], (self.case.width, self.case.height), len(self.taxonomy))
 
     def snapshot(self) -> Snapshot:
         """Return copies of all that a :class:`Sheet` is made from."""

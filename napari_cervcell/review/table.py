@@ -13,6 +13,7 @@ from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
 from .committee import NO_LOOK, opinions
 from .counts import tally
+from .density import squares_of
 from .looks import LooksStore
 from .rows import GrowingIndex, Rows
 from .sampling import lots_of, stratum_of
@@ -29,6 +30,7 @@ _FOUND = ("found_label", "found_score", "found_class_score")
 
 _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
     "box": np.zeros(4, np.float32),
+    "square": np.int32(-1),  # of the map of how many lie where, see :mod:`.density`
     # as shown
     "label": np.int16(-1),
     "score": np.float32(GONE),
@@ -223,8 +225,7 @@ class CellTable:
         if homes or self._row_of:
             rows[:] = [self._home(i, box, homes) for i, box in zip(ids.tolist(), boxes, strict=True)]
         homeless = rows < 0
-        rows[homeless] = self.rows.append(int(homeless.sum()), box=boxes[homeless])
-        self.index.add(centres_of(boxes[homeless]))
+        rows[homeless] = self._append(boxes[homeless])
         r = self.rows
         r["annotation"][rows] = ids
         with self._counting(rows):
@@ -307,19 +308,23 @@ class CellTable:
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
-        centres, labels = cells.centres, self._case.taxonomy.merged(cells.labels)
-        self.index.add(centres)
-        return self.rows.append(
-            len(cells),
+        labels = self._case.taxonomy.merged(cells.labels)
+        return self._append(
+            cells.boxes,
             stratum=stratum_of(labels, cells.scores),
-            lot=lots_of(centres),
-            box=cells.boxes,
+            lot=lots_of(cells.centres),
             found=True,
             found_label=labels,
             found_score=cells.scores,
             found_class_score=cells.class_scores,
             model=model,
         )
+
+    def _append(self, boxes: FloatArray, **values: Any) -> IntArray:
+        centres = centres_of(boxes)
+        self.index.add(centres)
+        square = squares_of(centres, (self._case.width, self._case.height))
+        return self.rows.append(len(boxes), box=boxes, square=square, **values)
 
     def _hear(self, rows: IntArray, earlier: Cells) -> None:
         """Note what the model before had found in the places of the detections `rows`."""
