@@ -12,6 +12,7 @@ from vispy.scene.visuals import Image
 from vispy.visuals.transforms import STTransform
 
 from ..casefile import State
+from .caption import Caption
 from .marks import Outlines, Shape, Signs, Tags
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Overlay(QObject):
     ----------
     rows : int64 (n,)
         The session's rows that are drawn one by one.
+    caption : Caption
+        What is said in words of what is drawn.
     in_view : int
         Cells in view, drawn one by one or in the map; hidden ones are not in view.
     map_shown : Density or None
@@ -65,12 +68,13 @@ class Overlay(QObject):
         self._desk = desk
         session = desk.session
         assert session is not None
+        self.caption = Caption(desk.view.canvas.native)
         self._palette = np.array(
             [[int(c.color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0] for c in session.taxonomy] + [_GREY],
             np.float32,
         )  # the last one, which is -1 too, for cells of no class
         self.rows = np.zeros(0, np.int64)
-        self.hint = ""
+        self.hint = ""  # said in place of what is in view
         self.map_shown: Density | None = None
         self._visible = True
         self._drawn: Rectangle | None = None  # within this nothing needs to be drawn anew
@@ -90,7 +94,7 @@ class Overlay(QObject):
         self._recount.timeout.connect(self.update)
         self._tell_soon = QSignalDebouncer(parent=self)
         self._tell_soon.setTimeout(_REST_MS)
-        self._tell_soon.triggered.connect(self._tell)
+        self._tell_soon.triggered.connect(self.tell)
         # before the frame that the camera's move brings about, not in one of its own after it
         desk.viewer.scene.camera.events.connect(self.update)
         desk.viewer.canvas.events.size.connect(self.update)
@@ -124,7 +128,7 @@ class Overlay(QObject):
         viewer.canvas.events.size.disconnect(self.update)
         self._recount.stop()
         self._tell_soon.cancel()
-        self._say("")
+        self.caption.deleteLater()
         for node in self._nodes:
             node.parent = None
         self.deleteLater()
@@ -139,7 +143,7 @@ class Overlay(QObject):
         self._drawn = None
         self._marked = False
         self.update()
-        self._tell()
+        self.tell()
 
     @property
     def in_view(self) -> int:
@@ -193,8 +197,8 @@ class Overlay(QObject):
             if node.visible != (node in nodes):
                 node.visible = node in nodes
 
-    def _tell(self) -> None:
-        """Say in words what is in view, when the view has come to rest: it means one more frame."""
+    def tell(self) -> None:
+        """Say in words what is in view, or what the hand is to do; not while it moves: to count takes time."""
         if self._desk.session is None:
             return
         text = "" if self.visible else "Cells are hidden: h shows them."
@@ -203,7 +207,7 @@ class Overlay(QObject):
             told = [f"{c.name} {n:,}" for c, n in zip(self._desk.session.taxonomy, counts, strict=True) if n]
             lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
             text = "\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines])
-        self._say(text)
+        self.caption.say(self.hint or text)
 
     # ------------------------------------------------------------------------------------------- few or many
 
@@ -316,13 +320,6 @@ class Overlay(QObject):
         self._drawing = box
         self._marked = False
         self.update()
-
-    def _say(self, text: str) -> None:
-        overlay = self._desk.viewer.canvas.overlays.text
-        text = self.hint or text
-        if overlay.text != text or overlay.visible != bool(text):
-            overlay.text = text
-            overlay.visible = bool(text)
 
 
 def _holds(outer: Rectangle, inner: Rectangle) -> bool:

@@ -81,7 +81,7 @@ class Pointer(QObject):
         self.tool, self._then = tool, then
         self._desk.view.camera.mouse_pan = tool != "rectangle"
         self._overlay.hint = hint
-        self._overlay.update_later()
+        self._overlay.tell()
         self.tool_changed.emit(tool)
 
     def _move(self, _viewer: Any, event: Any) -> None:

@@ -278,7 +278,6 @@ class ReviewWidget(QWidget):
         desk.session.current_changed.connect(self.commands.follow)
         self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
-        self._viewer.canvas.overlays.text.position = "top_left"
         self._filter.set_keys(self.commands.key_table())
         self._repaint_icons()
         self.overlay.update()

@@ -169,12 +169,11 @@ def test_over_the_cap_cells_are_a_map_with_true_counts(
     hands: Hands = sit_down(slide_path)
     hands.viewer.reset_view()
     hands.rest(0.3)
-    text = hands.viewer.canvas.overlays.text
-    assert text.visible
-    assert text.text.splitlines()[0] == "1,500 cells in view, too many to show one by one"
-    assert "NILM 1,495" in text.text
-    assert "HSIL 5" in text.text
     overlay = hands.widget.overlay
+    assert overlay.caption.isVisible()
+    assert overlay.caption.text().splitlines()[0] == "1,500 cells in view, too many to show one by one"
+    assert "NILM 1,495" in overlay.caption.text()
+    assert "HSIL 5" in overlay.caption.text()
     assert overlay.map_shown.counts.sum(axis=(0, 1)).tolist() == [1495, 0, 0, 0, 5, 0]
     # the map lies where the cells are
     image = picture(hands)

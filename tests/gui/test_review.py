@@ -238,10 +238,10 @@ def test_threshold_keys_and_hiding(hands: Hands) -> None:
     assert overlay.in_view == before
     hands.key("h")
     assert overlay.in_view == 0
-    assert "hidden" in hands.viewer.canvas.overlays.text.text
+    assert "hidden" in overlay.caption.text()
     hands.key("h")
     assert overlay.in_view == before
-    assert not hands.viewer.canvas.overlays.text.visible
+    assert not overlay.caption.isVisible()
 
 
 def test_question_mark_shows_every_key(hands: Hands) -> None:
