@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -73,6 +73,13 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def by_tile(self) -> Iterator[tuple[int, int, int, slice]]:
+        """Give for each tile its x and y, the run that looked at it last, and which of `cells` are its."""
+        end = 0
+        for (x, y), run, n in zip(self.tiles.tolist(), self.runs.tolist(), self.counts.tolist(), strict=True):
+            start, end = end, end + n
+            yield x, y, run, slice(start, end)
 
 
 class ScanRecord(Record):

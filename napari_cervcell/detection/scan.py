@@ -287,11 +287,5 @@ def _is_done(future: Future[Any], stop: threading.Event) -> bool:
 def _found_by(model_id: str, case: Case) -> dict[tuple[int, int], Cells]:
     """Return, by tile, the present cells of a case that a model found."""
     found = case.detections()
-    ends = np.cumsum(found.counts)
-    return {
-        (x, y): found.cells[end - n : end]
-        for (x, y), n, end, run in zip(
-            found.tiles.tolist(), found.counts.tolist(), ends.tolist(), found.runs.tolist(), strict=True
-        )
-        if n and found.model_ids[run] == model_id
-    }
+    cells = ((x, y, found.cells[which]) for x, y, run, which in found.by_tile() if found.model_ids[run] == model_id)
+    return {(x, y): here for x, y, here in cells if len(here)}

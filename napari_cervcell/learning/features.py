@@ -35,7 +35,6 @@ class FeatureMemory:
         Bytes, here and in the folder each; beyond them the features that were wanted longest ago go first.
     folder : Path, optional
         Where they are kept for later sittings too; that it cannot be read or written costs time, no more.
-
     """
 
     def __init__(self, limit: int = 512 << 20, folder: Path | None = None) -> None:

@@ -294,7 +294,9 @@ class Session:
 
         Raises CaseError, and ReviewError as :meth:`add_box`.
         """
-        (row,) = self._say([(row, drawn_box(box, self.case), max(int(self.cells.labels[row]), 0))]).tolist()
+        drawn, label = drawn_box(box, self.case), max(int(self.cells.labels[row]), 0)
+        (now,) = self._caught_up(np.array([row]))
+        (row,) = self._say([(now, drawn, label)]).tolist()
         self._go(row)
         return row
 
@@ -321,6 +323,7 @@ class Session:
         Each is about the nearest present cell in whose place it is; a class where there is none adds a cell, and a
         rejection there is kept as a known negative. Raises CaseError, and ReviewError before anything is saved.
         """
+        self._caught_up(np.zeros(0, np.int64))
         verdicts = resolve(self, rows)
         reach = self.usual_side / 2
         found = assign(self, verdicts, reach)
@@ -356,22 +359,24 @@ class Session:
     def _judge(self, which: Which, label_for: Callable[[int], int | None]) -> None:
         if which is None and self.current is None:
             raise ReviewError("No cell is selected. Click one, or press n for the next in the queue.")
-        rows = self._caught_up(np.unique(np.asarray(self.current if which is None else which, np.int64)))
+        rows = np.unique(np.asarray(self.current if which is None else which, np.int64))
+        labels = [label_for(row) for row in rows.tolist()]  # by the cells as the reviewer has seen them
+        labelled = dict(zip(self._caught_up(rows), labels, strict=True))
         boxes = self.cells.boxes
-        said: list[Said] = [(row, boxes[row], label_for(row)) for row in rows]
+        said: list[Said] = [(row, boxes[row], label) for row, label in labelled.items()]
         if news := [s for s in said if self._is_news(s)]:
             self._say(news)
         if which is None:
             self.next()
 
     def _caught_up(self, rows: IntArray) -> list[int]:
-        """Take in what another window has said of this case; return the rows that stand for the cells in `rows` now."""
+        """Take in what another window has said of this case; return the row that stands for each of `rows` now."""
         if len(self._table.follow({})):
             self._tell()
             r = self._table.rows
             for i in np.flatnonzero(r["covered"][rows] & (r["annotation"][rows] < 0)).tolist():
                 rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
-        return list(dict.fromkeys(rows.tolist()))
+        return [int(row) for row in rows]
 
     def _is_news(self, said: Said) -> bool:
         """Say whether a verdict differs from what the reviewer has said of the cell, or answers a later model."""

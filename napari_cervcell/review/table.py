@@ -296,14 +296,9 @@ class CellTable:
         found = self._append_found(detections.cells, np.repeat(np.array(models, np.int16), detections.counts))
         self._tile_size = detections.tile_size
         self._tiles: dict[tuple[int, int], IntArray] = {}
-        end = 0
-        tiles = zip(
-            detections.tiles.tolist(), detections.counts.tolist(), detections.runs.tolist(), models, strict=True
-        )
-        for (x, y), n, run, model in tiles:
-            start, end = end, end + n
-            self._tiles[x, y] = rows = found[start:end]
-            if n:
+        for (x, y, run, which), model in zip(detections.by_tile(), models, strict=True):
+            self._tiles[x, y] = rows = found[which]
+            if len(rows):
                 self.looks.note(model, run, x, y, self._tile_size, rows)
         return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -14,13 +14,12 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from .overview_panel import position_words
-from .parts import Button
+from .parts import Button, tool_button
 from .shade import Shade
 from .tasks import time_left
 
@@ -57,8 +56,8 @@ class DetectPanel(QWidget):
             label="Device", choices=_DEVICES, tooltip="What computes: the graphics card if there is one"
         )
         form = Container(widgets=[self.model, self.scope], labels=True)
-        seldom = Container(widgets=[self.device], labels=True)
-        for container in (form, seldom):
+        device_form = Container(widgets=[self.device], labels=True)
+        for container in (form, device_form):
             container.margins = (0, 0, 0, 0)
         for box in (self.model, self.scope, self.device):  # long names shall not make the panel wide
             combo = box.native.findChild(QComboBox) or box.native
@@ -84,15 +83,13 @@ class DetectPanel(QWidget):
         self.show_skipped = QCheckBox("Shade what is skipped")
         self.show_skipped.setToolTip("Shade empty glass, pen strokes and bubbles' rims, which a whole scan leaves out")
         self.show_skipped.toggled.connect(self.shade.show)
-        self.more = QToolButton()
-        self.more.icon_name = "settings"
-        self.more.setIconSize(QSize(18, 18))
+        tip = "Show or hide what is seldom changed: what computes, and the shading of what is skipped"
+        self.more = tool_button("settings", tip)
         self.more.setCheckable(True)
-        self.more.setToolTip("Show or hide what is seldom changed: what computes, and the shading of what is skipped")
         self.seldom = QWidget()
         below = QVBoxLayout(self.seldom)
         below.setContentsMargins(0, 0, 0, 0)
-        below.addWidget(seldom.native)
+        below.addWidget(device_form.native)
         below.addWidget(self.show_skipped)
         self.seldom.hide()
         self.more.toggled.connect(self.seldom.setVisible)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel
 
-from .parts import text_on
+from .parts import text_on, tool_button
 
 if TYPE_CHECKING:
     from ..taxonomy import CellClass
@@ -26,10 +26,8 @@ class LikeChip(QFrame):
         self.setStyleSheet("#like_chip { background: rgba(128, 128, 128, 50); border-radius: 4px; }")
         self.letter = QLabel()
         self.text = QLabel()
-        self.close_button = QToolButton()
-        self.close_button.icon_name = "close"
+        self.close_button = tool_button("close", "Back to the order before. Key: s, while that cell is the current one")
         self.close_button.setStyleSheet("background: transparent; border: none;")
-        self.close_button.setToolTip("Back to the order before. Key: s, while that cell is the current one")
         self.close_button.clicked.connect(self.closed)
         row = QHBoxLayout(self)
         row.setContentsMargins(6, 3, 4, 3)

@@ -11,7 +11,7 @@ from superqt import QCollapsible
 
 from .icons import icon
 
-__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "confirm", "set_theme_color", "text_on"]
+__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "confirm", "set_theme_color", "text_on", "tool_button"]
 
 _UNLIMITED = 16_777_215  # Qt's QWIDGETSIZE_MAX
 _HEADING = (
@@ -57,6 +57,15 @@ class Button(QPushButton):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(40 + self._room, super().minimumSizeHint().height())
+
+
+def tool_button(icon_name: str, tip: str) -> QToolButton:
+    """Return a button that is an icon alone."""
+    button = QToolButton()
+    button.icon_name = icon_name
+    button.setIconSize(QSize(18, 18))
+    button.setToolTip(tip)
+    return button
 
 
 class Section(QCollapsible):

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QStackedWidget,
     QTabWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -37,7 +36,7 @@ from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
 from .overview_panel import OverviewPanel
-from .parts import Button, ErrorBar, Section, confirm, set_theme_color
+from .parts import Button, ErrorBar, Section, confirm, set_theme_color, tool_button
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
@@ -85,13 +84,13 @@ class ReviewWidget(QWidget):
         self.error_bar = ErrorBar()
         self.title = QElidingLabel()
         self.overview = OverviewPanel(self.desk)
-        self.overview_button = self._tool("overview", "Show or hide the overview of the slide.")
+        self.overview_button = tool_button("overview", "Show or hide the overview of the slide.")
         self.overview_button.setCheckable(True)
         self.overview_button.setChecked(True)
         self.overview_button.toggled.connect(self.overview.setVisible)
-        self.properties_button = self._tool("properties", "Show what the slide says about itself, and its label.")
+        self.properties_button = tool_button("properties", "Show what the slide says about itself, and its label.")
         self.properties_button.clicked.connect(self.show_properties)
-        self.keys_button = self._tool("keys", "Show all keys. Key: ?")
+        self.keys_button = tool_button("keys", "Show all keys. Key: ?")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
         self.review_panel = ReviewPanel(self.desk, self.commands.of_buttons(), self.commands.set_class)
@@ -147,14 +146,6 @@ class ReviewWidget(QWidget):
         self.setMinimumWidth(_WIDTH - 40)
         # else napari puts empty space below
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-
-    @staticmethod
-    def _tool(icon_name: str, tip: str) -> QToolButton:
-        button = QToolButton()
-        button.icon_name = icon_name
-        button.setIconSize(QSize(18, 18))
-        button.setToolTip(tip)
-        return button
 
     def sizeHint(self) -> QSize:
         return QSize(_WIDTH, 800)

@@ -144,10 +144,8 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
         saved_looks = np.concatenate(
             [
                 case.looks(run, x, y, detections.tile_size, n)
-                for (x, y), n, run in zip(
-                    detections.tiles.tolist(), detections.counts.tolist(), detections.runs.tolist(), strict=True
-                )
-                if n
+                for x, y, run, which in detections.by_tile()
+                if (n := len(found[which]))
             ]
         )
     whole = Cells.concatenate([s.cells for s in steps])

@@ -373,6 +373,22 @@ def test_of_two_windows_on_one_case_the_later_verdict_on_a_cell_counts(session: 
     assert len(session.case.annotations()) == 3
 
 
+def test_of_two_windows_a_box_or_a_list_that_comes_later_is_about_the_same_cell(session: Session) -> None:
+    with Case.open(session.case.path) as case:
+        other = Session(None, case)
+        session.set_class(3, 0)
+        box = other.cells.boxes[0] + np.float32([0, 0, 10, 10])
+        other.reshape(0, box)  # which shows it as new, of class 0
+        session.set_class(2, 1)
+        other.import_verdicts([(300, 100, "reject")])
+        other.reload()
+        said = other.case.annotations()
+        assert len(said) == 2
+        assert said.labels.tolist()[0] == 0
+        assert said.boxes[0].tolist() == box.tolist()
+        assert said.states.tolist()[1] == State.REJECTED
+
+
 def test_a_verdict_that_cannot_be_saved_changes_nothing(session: Session) -> None:
     session.accept(0)
     before = shown(session)
