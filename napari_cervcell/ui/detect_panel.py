@@ -40,6 +40,7 @@ _DEVICES = [
 ]
 _NAMED = 3  # places of parts that could not be read
 _SCOPES = [("whole slide, this view first", "slide"), ("this view", "view"), ("a region I draw", "region")]
+_LABEL_WIDTH = 60
 
 
 class DetectPanel(QWidget):
@@ -59,6 +60,9 @@ class DetectPanel(QWidget):
         device_form = Container(widgets=[self.device], labels=True)
         for container in (form, device_form):
             container.margins = (0, 0, 0, 0)
+        labels = [label for container in (form, device_form) for label in container.native.findChildren(QLabel)]
+        for label in labels:  # in napari's style each is as wide as its own word
+            label.setMinimumWidth(_LABEL_WIDTH)
         for box in (self.model, self.scope, self.device):  # long names shall not make the panel wide
             combo = box.native.findChild(QComboBox) or box.native
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
