@@ -295,8 +295,7 @@ class Session:
         Raises CaseError, and ReviewError as :meth:`add_box`.
         """
         drawn, label = drawn_box(box, self.case), max(int(self.cells.labels[row]), 0)
-        (now,) = self._caught_up(np.array([row]))
-        (row,) = self._say([(now, drawn, label)]).tolist()
+        (row,) = self._say([(self._caught_up(np.array([row]))[0], drawn, label)]).tolist()
         self._go(row)
         return row
 
@@ -325,8 +324,7 @@ class Session:
         """
         self._caught_up(np.zeros(0, np.int64))
         verdicts = resolve(self, rows)
-        reach = self.usual_side / 2
-        found = assign(self, verdicts, reach)
+        found = assign(self, verdicts, self.usual_side / 2)
         said: list[Said] = [
             (row, self.cells.boxes[row] if row is not None else self._box_at(x, y), label)
             for ((x, y), label), row in zip(verdicts.items(), found, strict=True)
