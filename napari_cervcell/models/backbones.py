@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "EfficientNetLite0"]
+__all__ = ["Backbone", "EfficientNetLite"]
 
 
 class Backbone(nn.Module):
@@ -27,16 +27,13 @@ class Backbone(nn.Module):
         return features
 
 
-# (kernel, stride, expansion, channels, repeats) of every stage of EfficientNet-Lite0
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
+# (kernel, stride, expansion) of every stage of EfficientNet-Lite
+_STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
+# (channels, blocks) of every stage by size: from 0 to 2 stages grow wider and deeper, the stem and both ends do not
+_SIZES = {
+    0: ((16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4), (320, 1)),
+    2: ((16, 1), (24, 3), (48, 3), (88, 4), (120, 4), (208, 5), (352, 1)),
+}
 _LAST = (1, 2, 4, 6)  # the last stage at each stride
 
 
@@ -72,22 +69,32 @@ class _InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(Backbone):
-    """EfficientNet-Lite0 (MBConv without squeeze-and-excitation, ReLU6), without its classifier.
+class EfficientNetLite(Backbone):
+    """EfficientNet-Lite (MBConv without squeeze-and-excitation, ReLU6) of size 0 or 2, without its classifier.
 
-    Its features have 24, 40, 112 and 320 channels; stages beyond the first `levels` strides are not built.
+    Its features have 24, 40, 112 and 320 channels, or 24, 48, 120 and 352; stages beyond the first `levels` strides are
+    not built.
+
+    Attributes
+    ----------
+    size : int
+        0 or 2.
     """
 
-    def __init__(self, levels: int = 4) -> None:
+    def __init__(self, size: int = 0, levels: int = 4) -> None:
         super().__init__()
-        self.channels = (24, 40, 112, 320)[:levels]
+        self.size = size
+        sizes = _SIZES[size]
+        self.channels = tuple(sizes[i][0] for i in _LAST[:levels])
         self.stem = _ConvNorm(3, 32, 3, 2)
         stages: list[nn.Module] = []
         c_in = 32
-        for kernel, stride, expansion, c_out, repeats in _STAGES[: _LAST[levels - 1] + 1]:
+        for i in range(_LAST[levels - 1] + 1):
+            kernel, stride, expansion = _STAGES[i]
+            c_out, repeats = sizes[i]
             blocks = [
-                _InvertedResidual(c_in if i == 0 else c_out, c_out, kernel, stride if i == 0 else 1, expansion)
-                for i in range(repeats)
+                _InvertedResidual(c_in if j == 0 else c_out, c_out, kernel, stride if j == 0 else 1, expansion)
+                for j in range(repeats)
             ]
             stages.append(nn.Sequential(*blocks))
             c_in = c_out

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..cells import Cells, suppress
-from .backbones import Backbone, EfficientNetLite0
+from .backbones import Backbone, EfficientNetLite
 from .heads import STRIDE, Dense, FCOSHead, YOLLOHead, YOLOFHead
 from .necks import DilatedEncoder, TopDownNeck
 from .reppoints import RepPointsHead
@@ -41,7 +41,8 @@ OVERLAP = 0.5
 """Of two boxes with a greater intersection over union only one is a cell: crowded nuclei overlap less than that."""
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
-    "efficientnet-lite0": EfficientNetLite0,
+    "efficientnet-lite0": lambda levels: EfficientNetLite(0, levels),
+    "efficientnet-lite2": lambda levels: EfficientNetLite(2, levels),
     "resnet-18": lambda levels: ResNet(18, levels),
     "resnet-50": lambda levels: ResNet(50, levels),
     "small": SmallNet,

@@ -50,13 +50,18 @@ class Density:
 
     @classmethod
     def of(
-        cls, squares: NDArray[np.int32], labels: NDArray[np.int16], size: tuple[int, int], n_classes: int
+        cls,
+        counted: NDArray[np.bool_],
+        squares: NDArray[np.int32],
+        labels: NDArray[np.int16],
+        size: tuple[int, int],
+        n_classes: int,
     ) -> Density:
-        """Count cells in `squares` (n,), from :func:`squares_of` (-1: not counted), of classes `labels` (n,)."""
+        """Count those of the cells that are `counted` (n,), in `squares` (n,), see :func:`squares_of`, of `labels`."""
         side, columns, rows = _grid(size)
         n = rows * columns * n_classes
-        # those that are not counted go to a place of their own: to pick out the others takes longer
-        places = np.where(squares >= 0, squares * np.int32(n_classes) + labels, n)
+        # the others go to a place of their own: to pick out those that count takes longer
+        places = np.where(counted, squares * np.int32(n_classes) + labels, np.int32(n))
         counts = np.bincount(places, minlength=n + 1)[:n].astype(np.int32)
         return cls(counts.reshape(rows, columns, n_classes), side)
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from ..casefile import Case, State, Verdict
+from ..casefile import Case, State
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
 from .answers import Answers
 from .boxes import drawn_box, usual_side
-from .contradiction import DOUBTED, contradictions
 from .counts import ClassCount, counts_of
 from .density import Density
 from .evidence import Evidence
 from .figures import ClassFigures, figures_of
+from .judgement import Said, is_news, verdict_of
 from .queue import Queue
 from .rows import GrowingIndex
 from .sheet import Snapshot
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ReviewError", "Session"]
 
 Which = int | Sequence[int] | IntArray | None
-Said = tuple[int | None, FloatArray, int | None]  # row (None: no such cell yet), box, class (None: not a cell)
 
 
 class Session:
@@ -163,8 +162,8 @@ class Session:
     def density(self) -> Density:
         """Count the cells of the whole slide that :meth:`visible` returns, but for the rejected, by place and class."""
         r = self._table.rows
-        squares = np.where(self._is_seen(slice(None)) & (self.states != State.REJECTED), r["square"], np.int32(-1))
-        return Density.of(squares, r["label"], (self.case.width, self.case.height), len(self.taxonomy))
+        counted = self._is_seen(slice(None)) & (self.states != State.REJECTED)
+        return Density.of(counted, r["square"], r["label"], (self.case.width, self.case.height), len(self.taxonomy))
 
     def snapshot(self) -> Snapshot:
         """Return copies of all that a :class:`Sheet` is made from."""
@@ -329,7 +328,7 @@ class Session:
             (row, self.cells.boxes[row] if row is not None else self._box_at(x, y), label)
             for ((x, y), label), row in zip(verdicts.items(), found, strict=True)
         ]
-        new = [s for s in said if self._is_news(s)]
+        new = [s for s in said if is_news(s, self._table, len(self.taxonomy))]
         rows_said = self._say(new) if new else np.zeros(0, np.int64)
         states = self.states[rows_said].tolist()
         return Imported(
@@ -362,7 +361,7 @@ class Session:
         labelled = dict(zip(self._caught_up(rows), labels, strict=True))
         boxes = self.cells.boxes
         said: list[Said] = [(row, boxes[row], label) for row, label in labelled.items()]
-        if news := [s for s in said if self._is_news(s)]:
+        if news := [s for s in said if is_news(s, self._table, len(self.taxonomy))]:
             self._say(news)
         if which is None:
             self.next()
@@ -376,41 +375,11 @@ class Session:
                 rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
         return [int(row) for row in rows]
 
-    def _is_news(self, said: Said) -> bool:
-        """Say whether a verdict differs from what the reviewer has said of the cell, or answers a later model."""
-        row, _, label = said
-        r = self._table.rows
-        if row is None or r["annotation"][row] < 0 or r["disagrees"][row]:
-            return True
-        rejected = r["state"][row] == State.REJECTED
-        if not rejected if label is None else rejected or label != r["label"][row]:
-            return True
-        annotations = self._table.annotations
-        before = annotations[annotations.ids == r["annotation"][row]]
-        return bool((contradictions(self._table, before, len(self.taxonomy)) >= DOUBTED).any())
-
     def _say(self, said: Sequence[Said]) -> IntArray:
         """Record verdicts as one step; return the row of each."""
-        ids = self.case.record([self._verdict(*s) for s in said])
+        ids = self.case.record([verdict_of(s, self._table, s[0] in self._queue.drawn) for s in said])
         self._follow({i: row for i, (row, _, _) in zip(ids, said, strict=True) if row is not None})
         return self._table.rows_of(ids)
-
-    def _verdict(self, row: int | None, box: FloatArray, label: int | None) -> Verdict:
-        r = self._table.rows
-        known = row is not None and r["annotation"][row] >= 0
-        # whose class the reviewer sees beside their own: that of the detection in the place of the cell
-        source = -1 if row is None else int(r["partner"][row]) if known else row
-        detected = int(r["found_label"][source]) if source >= 0 else -1
-        return Verdict(
-            kind="reject" if label is None else "add" if row is None else "accept" if label == detected else "class",
-            box=box,
-            label=(-1 if row is None else int(r["label"][row])) if label is None else label,
-            cell=int(r["annotation"][row]) if known else None,
-            detected_label=detected,
-            score=float(r["found_score"][source]) if source >= 0 else np.nan,
-            model_id=self._table.model_of(source) if source >= 0 else self._table.newest_model_id,
-            drawn=row in self._queue.drawn,
-        )
 
     def _follow(self, homes: dict[int, int]) -> IntArray:
         rows = self._table.follow(homes)

@@ -225,7 +225,7 @@ class CellTable:
         if homes or self._row_of:
             rows[:] = [self._home(i, box, homes) for i, box in zip(ids.tolist(), boxes, strict=True)]
         homeless = rows < 0
-        rows[homeless] = self._append(boxes[homeless])
+        rows[homeless] = self._append(boxes[homeless], centres_of(boxes[homeless]))
         r = self.rows
         r["annotation"][rows] = ids
         with self._counting(rows):
@@ -304,10 +304,12 @@ class CellTable:
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
         labels = self._case.taxonomy.merged(cells.labels)
+        centres = cells.centres
         return self._append(
             cells.boxes,
+            centres,
             stratum=stratum_of(labels, cells.scores),
-            lot=lots_of(cells.centres),
+            lot=lots_of(centres),
             found=True,
             found_label=labels,
             found_score=cells.scores,
@@ -315,8 +317,7 @@ class CellTable:
             model=model,
         )
 
-    def _append(self, boxes: FloatArray, **values: Any) -> IntArray:
-        centres = centres_of(boxes)
+    def _append(self, boxes: FloatArray, centres: FloatArray, **values: Any) -> IntArray:
         self.index.add(centres)
         square = squares_of(centres, (self._case.width, self._case.height))
         return self.rows.append(len(boxes), box=boxes, square=square, **values)

@@ -198,16 +198,19 @@ class Overlay(QObject):
                 node.visible = node in nodes
 
     def tell(self) -> None:
-        """Say in words what is in view, or what the hand is to do; not while it moves: to count takes time."""
-        if self._desk.session is None:
-            return
-        text = "" if self.visible else "Cells are hidden: h shows them."
-        if self.visible and self.map_shown is not None:
-            counts = self._counts_in(self._desk.view.rectangle())
-            told = [f"{c.name} {n:,}" for c, n in zip(self._desk.session.taxonomy, counts, strict=True) if n]
-            lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
-            text = "\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines])
-        self.caption.say(self.hint or text)
+        """Say what the hand is to do, or else what is in view."""
+        if self._desk.session is not None:
+            self.caption.say(self.hint or self._in_words())
+
+    def _in_words(self) -> str:
+        if not self.visible:
+            return "Cells are hidden: h shows them."
+        if self.map_shown is None:
+            return ""
+        counts = self._counts_in(self._desk.view.rectangle())
+        told = [f"{c.name} {n:,}" for c, n in zip(self._desk.session.taxonomy, counts, strict=True) if n]
+        lines = [" · ".join(told[i : i + 3]) for i in range(0, len(told), 3)]
+        return "\n".join([f"{sum(counts):,} cells in view, too many to show one by one", *lines])
 
     # ------------------------------------------------------------------------------------------- few or many
 

@@ -1,4 +1,4 @@
-"""A case with detections, and a scan that writes tiles to it as a detector does."""
+"""A case with detections, a scan that writes tiles to it as a detector does, and what is seen of it."""
 
 from __future__ import annotations
 
@@ -69,3 +69,16 @@ def session(case: Case, scan: Scan) -> Session:
     """Four cells, of which the last one is below the threshold."""
     scan("one", [(100, 100, 0, 0.9, 0.9), (300, 100, 1, 0.8, 0.6), (500, 100, 4, 0.7, 0.5), (700, 100, 0, 0.3, 0.4)])
     return Session(None, case)
+
+
+def find(session: Session, x: float, y: float) -> int:
+    row = session.at(x, y, 5)
+    assert row is not None
+    return row
+
+
+def shown(session: Session) -> list[tuple[float, float, int, int]]:
+    """(x, y, label, state) of all visible cells, from left to right."""
+    rows = session.visible(0, 0, 2000, 1000)
+    centres, labels = session.cells.centres, session.cells.labels
+    return sorted((*centres[i].tolist(), int(labels[i]), int(session.states[i])) for i in rows)

@@ -14,7 +14,9 @@ def test_every_cell_is_counted_once_where_it_lies(n: int, width: int, height: in
     rng = np.random.default_rng(seed)
     points = (rng.uniform(0, 1, (n, 2)) * (width, height)).astype(np.float32)
     labels = rng.integers(0, 3, n).astype(np.int16)
-    density = Density.of(squares_of(points, (width, height)), labels, (width, height), 3)
+    counted = rng.random(n) < 0.7
+    density = Density.of(counted, squares_of(points, (width, height)), labels, (width, height), 3)
+    points, labels = points[counted], labels[counted]
     assert max(density.counts.shape[:2]) <= 512
     for shown in (density, density.coarser(2000), density.coarser(1e9)):
         assert shown.counts.sum(axis=(0, 1)).tolist() == np.bincount(labels, minlength=3).tolist()
@@ -28,7 +30,8 @@ def test_every_cell_is_counted_once_where_it_lies(n: int, width: int, height: in
 def test_what_a_rectangle_holds_is_never_more_than_told(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 5000, (n, 2)).astype(np.float32)
-    density = Density.of(squares_of(points, (5000, 5000)), np.zeros(n, np.int16), (5000, 5000), 1)
+    squares = squares_of(points, (5000, 5000))
+    density = Density.of(np.ones(n, bool), squares, np.zeros(n, np.int16), (5000, 5000), 1)
     x1, x2 = np.sort(rng.uniform(-1000, 6000, 2))
     y1, y2 = np.sort(rng.uniform(-1000, 6000, 2))
     inside = ((points >= (x1, y1)) & (points <= (x2, y2))).all(1).sum()
