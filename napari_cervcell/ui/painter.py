@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -47,6 +49,7 @@ class Painter(QObject):
     def attach(self, layer: Image) -> None:
         """Draw `layer` from now on."""
         self._layer = weakref.ref(layer)
+        _see_every_pixel(layer)
         self._tell()
 
     def detach(self) -> None:
@@ -101,3 +104,18 @@ class Painter(QObject):
         self._drawing = 0.0
         if self._told:
             self._draw_soon()
+
+
+def _see_every_pixel(layer: Image) -> None:
+    """Let `layer` choose its level by the pixels of the display.
+
+    napari counts those of the canvas, of which a display with a pixel ratio of 2 shows each as four: its slides would
+    be a level too coarse. There is no public way to tell it.
+    """
+    update, itself = type(layer)._update_draw, weakref.ref(layer)
+
+    def update_draw(scale_factor: float, corner_pixels_displayed: Any, shape_threshold: Any) -> None:
+        ratio = QApplication.instance().devicePixelRatio()  # of the finest display
+        update(itself(), scale_factor, corner_pixels_displayed, np.multiply(shape_threshold, ratio))
+
+    layer._update_draw = update_draw

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from napari_cervcell.slides import Slide, SlideError
 from napari_cervcell.ui.hands import Hands
@@ -60,6 +61,18 @@ def test_a_jump_shows_the_coarse_picture_and_becomes_sharp(sit_down, slide_path:
     sharp = canvas(hands)
     middle = np.s_[100:-100, 100:-100]
     assert np.abs(np.diff(sharp[middle], axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[middle], axis=0)).mean()
+
+
+@pytest.mark.parametrize(("ratio", "level"), [(1.0, 1), (2.0, 0)])
+def test_a_display_of_finer_pixels_shows_a_finer_level(
+    sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, level: int
+) -> None:
+    monkeypatch.setattr(QApplication, "devicePixelRatio", lambda _app: ratio)
+    hands: Hands = sit_down(slide_path)
+    layer = hands.widget.desk.layer
+    hands.viewer.scene.camera.zoom = 0.5 / layer.scale[0]
+    hands.wait_sharp()
+    assert layer.data_level == level
 
 
 def test_napari_alone_draws_what_lands(make_napari_viewer, qtbot, slide_path: Path) -> None:
