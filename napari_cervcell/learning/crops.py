@@ -18,7 +18,7 @@ from .assignment import FCOS, Assignment
 from .fields import DataError, Field
 from .targets import Targets, assign, collate
 
-__all__ = ["CropSampler", "Crops", "resample"]
+__all__ = ["CropSampler", "Crops", "resample", "stained"]
 
 REJECTED_SHARE = 0.25
 CELL_SHARE = 0.6
@@ -132,7 +132,7 @@ class CropSampler:
         cells, rejected, checked, left_out, frame = parts
         known = cells, labels[seen], rejected, checked, frame[0], left_out
         targets = assign((size, size), *known, self.crops.assignment)
-        return _stained(image, rng), targets
+        return stained(image, rng), targets
 
 
 def _sound(field: Field) -> Field:
@@ -176,7 +176,7 @@ def _turned(
     return np.ascontiguousarray(image), boxes
 
 
-def _stained(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def stained(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Vary stain and light: gain and gamma per colour channel in optical density, saturation, noise, blur."""
     x = torch.tensor(image).float() / 255
     density = -torch.log(x.clamp_min(1 / 255))

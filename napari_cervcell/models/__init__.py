@@ -2,6 +2,7 @@
 
 from .modelfile import (
     SHIPPED_MODEL,
+    SHIPPED_OUTLINER,
     Model,
     ModelError,
     Outliner,
@@ -35,6 +36,7 @@ __all__ = [
     "NOTHING",
     "OVERLAP",
     "SHIPPED_MODEL",
+    "SHIPPED_OUTLINER",
     "STRIDE",
     "Model",
     "ModelError",

@@ -27,6 +27,7 @@ from .unet import UNet, build_unet
 
 __all__ = [
     "SHIPPED_MODEL",
+    "SHIPPED_OUTLINER",
     "Model",
     "ModelError",
     "Outliner",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
+SHIPPED_OUTLINER = Path(__file__).with_name("cervcell-nuclei.safetensors")
 
 _FORMAT = "napari-cervcell model "
 _VERSION = 2
@@ -174,9 +176,10 @@ def load_model(path: str | Path | None = None) -> Model:
     return model_from_bytes(_read(path), str(path))
 
 
-def load_outliner(path: str | Path) -> Outliner:
-    """Read the model file of a U-Net. Raises ModelError."""
-    return Outliner(*_undone(_read(Path(path)), str(path), build_unet))
+def load_outliner(path: str | Path | None = None) -> Outliner:
+    """Read the model file of a U-Net; the shipped one where `path` is None. Raises ModelError."""
+    path = SHIPPED_OUTLINER if path is None else Path(path)
+    return Outliner(*_undone(_read(path), str(path), build_unet))
 
 
 def model_from_bytes(data: bytes, name: str = "model") -> Model:

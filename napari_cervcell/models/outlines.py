@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from ..cells import Cells
@@ -19,7 +18,7 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
 
 @dataclass(frozen=True, slots=True)
 class Nuclei:
-    """The nucleus of each of n cells; a cell in whose box none was found has no outline, and area and share 0.
+    """The nucleus of each of n cells; a cell at which none was found has no outline, and area and share 0.
 
     Attributes
     ----------
@@ -36,21 +35,24 @@ class Nuclei:
     shares: NDArray[np.float32]
 
 
-def outlines(logits: Tensor, cells: Cells) -> Nuclei:
+def outlines(logits: Tensor, cells: Cells, reach: float = 1.0) -> Nuclei:
     """Find the nuclei of the `cells` of one image, boxes in px of the network's input, in its `logits` (h, w).
 
     The nucleus of a cell is what hangs together with its centre, or with the nucleus pixel nearest to it, within its
-    box. Where boxes overlap, a pixel belongs to the cell whose centre is nearest, so no pixel is counted twice.
+    box, or a box `reach` times as wide: a detector's boxes are of the usual size, and some nuclei are larger. Where
+    these overlap, a pixel belongs to the cell whose centre is nearest, so no pixel is counted twice.
     """
-    inside = (logits > 0).cpu()
+    inside = (logits > 0).cpu().numpy()
     h, w = inside.shape
-    owner = _owners(cells, h, w)
+    half = reach * (cells.boxes[:, 2:] - cells.boxes[:, :2]) / 2
+    within = np.concatenate([cells.centres - half, cells.centres + half], axis=1)
+    owner = _owners(within, cells.centres, h, w)
     polygons: list[NDArray[np.float32]] = []
     areas = np.zeros(len(cells), np.float32)
-    for i, (box, (cx, cy)) in enumerate(zip(cells.boxes, cells.centres, strict=True)):
+    for i, (box, (cx, cy)) in enumerate(zip(within, cells.centres, strict=True)):
         x1, y1 = (max(int(np.floor(v)), 0) for v in box[:2])
         x2, y2 = min(int(np.ceil(box[2])), w), min(int(np.ceil(box[3])), h)
-        mine = inside[y1:y2, x1:x2] & torch.from_numpy(owner[y1:y2, x1:x2] == i)
+        mine = inside[y1:y2, x1:x2] & (owner[y1:y2, x1:x2] == i)
         mask = _around(mine, cx - x1, cy - y1)
         areas[i] = mask.sum()
         polygons.append(outline(mask) + np.array([x1, y1], np.float32))
@@ -58,11 +60,11 @@ def outlines(logits: Tensor, cells: Cells) -> Nuclei:
     return Nuclei(polygons, areas, np.minimum(areas / np.maximum(sides.prod(1), 1.0), 1.0))
 
 
-def _owners(cells: Cells, h: int, w: int) -> NDArray[np.int64]:
+def _owners(boxes: NDArray[np.float32], centres: NDArray[np.float32], h: int, w: int) -> NDArray[np.int64]:
     """Return int64 (h, w): of the cells whose boxes hold a pixel the one with the nearest centre, or -1."""
     owner = np.full((h, w), -1, np.int64)
     nearest = np.full((h, w), np.inf)
-    for i, (box, (cx, cy)) in enumerate(zip(cells.boxes, cells.centres, strict=True)):
+    for i, (box, (cx, cy)) in enumerate(zip(boxes, centres, strict=True)):
         x1, y1 = (max(int(np.floor(v)), 0) for v in box[:2])
         part = np.s_[y1 : max(int(np.ceil(box[3])), 0), x1 : max(int(np.ceil(box[2])), 0)]
         rows, columns = nearest[part].shape
@@ -73,21 +75,14 @@ def _owners(cells: Cells, h: int, w: int) -> NDArray[np.int64]:
     return owner
 
 
-def _around(mask: Tensor, x: float, y: float) -> NDArray[np.bool_]:
+def _around(mask: NDArray[np.bool_], x: float, y: float) -> NDArray[np.bool_]:
     """Return what hangs together, by edges, with the pixel of `mask` bool (h, w) nearest to (x, y)."""
-    rows, columns = torch.nonzero(mask, as_tuple=True)
+    rows, columns = np.nonzero(mask)
     if not len(rows):
-        return mask.numpy()
-    seed = int(((rows + 0.5 - y).square() + (columns + 0.5 - x).square()).argmin())
-    grown = torch.zeros(1, *mask.shape)
-    grown[0, rows[seed], columns[seed]] = 1
-    size = 0
-    # flood the mask one pixel further at a time, until it grows no more
-    while int(grown.sum()) > size:
-        size = int(grown.sum())
-        across = F.max_pool2d(grown, (1, 3), 1, (0, 1))
-        grown = torch.maximum(across, F.max_pool2d(grown, (3, 1), 1, (1, 0))) * mask
-    found: NDArray[np.bool_] = grown[0].numpy() > 0
+        return mask
+    seed = int(((rows + 0.5 - y) ** 2 + (columns + 0.5 - x) ** 2).argmin())
+    parts, _ = ndimage.label(mask)
+    found: NDArray[np.bool_] = parts == parts[rows[seed], columns[seed]]
     return found
 
 

@@ -18,6 +18,7 @@ from ..review.models import export_model, import_model, usual_threshold
 from ..review.places import case_path_for
 from ..slides import Slide
 from .memory import Memory
+from .nuclei import CurrentNucleus
 from .tasks import Detection, Training, use_torch
 from .view import Rectangle, View
 
@@ -49,6 +50,7 @@ class Desk(QObject):
         None while no slide is open, or one whose µm per pixel nobody has told yet.
     detection, training
         The running work.
+    nucleus : CurrentNucleus
     """
 
     shown = Signal()
@@ -85,6 +87,7 @@ class Desk(QObject):
         self.detection.failed.connect(self.report)
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
+        self.nucleus = CurrentNucleus(self)
         self._case: Case | None = None
         # a million cells take some hundredths of a second: not at every tile of a scan
         self._figures_timer = QTimer(self)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
 from superqt.utils import QSignalDebouncer, QSignalThrottler
-from vispy.scene.visuals import Image
+from vispy.scene.visuals import Image, Line
 from vispy.visuals.transforms import STTransform
 
 from ..casefile import State
@@ -42,10 +42,11 @@ _GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
 _NOBODY = np.zeros((0, 4), np.float32)
+_NOTHING = np.zeros((2, 2), np.float32)  # a line that vispy draws, and nobody sees
 
 
 class Overlay(QObject):
-    """Draws the session's cells, the current one marked, and the checked regions.
+    """Draws the session's cells, the current one marked with the outline of its nucleus, and the checked regions.
 
     The shape says the state (box: new, ring: accepted, diamond: corrected, x: rejected, triangle: added; a second line
     around: look again), the colour and the letter say the class. What is drawn once stays right wherever the camera
@@ -100,6 +101,7 @@ class Overlay(QObject):
         desk.viewer.canvas.events.size.connect(self.update)
         session.cells_changed.connect(self._cells_changed)
         session.current_changed.connect(self._current_changed)
+        desk.nucleus.changed.connect(self._nucleus_changed)
 
     def _make_nodes(self, letters: list[str]) -> None:
         layer = self._desk.layer
@@ -115,7 +117,15 @@ class Overlay(QObject):
         self._reviewed = Signs(parent=scene)
         self._tags = Tags([*letters, ""], _LETTER_FROM, parent=scene)
         self._current = Signs(parent=scene)
-        self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, self._current]
+        # a dark rim parts it from pale cytoplasm
+        self._nucleus = [
+            Line(color=color, width=width, antialias=True, parent=scene)
+            for color, width in (((0, 0, 0, 0.55), 3.5), ((1, 1, 1, 1), 1.5))
+        ]
+        for line in self._nucleus:
+            line.set_gl_state("translucent", depth_test=False)
+        boxes = [self._map, self.regions, self._new, self._reviewed, self._tags]
+        self._nodes = [*boxes, *self._nucleus, self._current]
         for i, node in enumerate(self._nodes):
             node.order = _ABOVE + i
             if node is not self._map:
@@ -126,6 +136,7 @@ class Overlay(QObject):
         viewer = self._desk.viewer
         viewer.scene.camera.events.disconnect(self.update)
         viewer.canvas.events.size.disconnect(self.update)
+        self._desk.nucleus.changed.disconnect(self._nucleus_changed)
         self._recount.stop()
         self._tell_soon.cancel()
         self.caption.deleteLater()
@@ -167,6 +178,10 @@ class Overlay(QObject):
 
     def _current_changed(self, _row: int | None) -> None:
         self._drawn = None
+        self._marked = False
+        self.update_later()
+
+    def _nucleus_changed(self) -> None:
         self._marked = False
         self.update_later()
 
@@ -287,7 +302,7 @@ class Overlay(QObject):
             self._reviewed.set_data(boxes[~new], colors[~new], _SHAPE[states[~new]], session.disagrees[self.rows[~new]])
             self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
         self.map_shown = None
-        self._show(self.regions, self._new, self._reviewed, self._tags, self._current)
+        self._show(self.regions, self._new, self._reviewed, self._tags, *self._nucleus, self._current)
 
     def _draw_map(self) -> None:
         session, density = self._desk.session, self._density
@@ -307,6 +322,10 @@ class Overlay(QObject):
         current = session.current
         boxes = _NOBODY if current is None else session.cells.boxes[current][None]
         self._current.set_data(boxes, _BLACK[: len(boxes)], np.full(len(boxes), Shape.CORNERS))
+        nucleus = self._desk.nucleus.nucleus
+        outline = _NOTHING if nucleus is None else nucleus.outline
+        for line in self._nucleus:
+            line.set_data(np.concatenate([outline, outline[:1]]))
 
     def _draw_regions(self) -> None:
         boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]

@@ -11,6 +11,7 @@ from superqt import QElidingLabel, QLabeledDoubleSlider
 
 from .figures_words import about_share, in_words
 from .instant import InstantAnswer
+from .nuclei import in_words as nucleus_in_words
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
 from .words import STATES, scores_of
@@ -47,6 +48,11 @@ class ReviewPanel(QWidget):
         self.scores = QLabel()
         self.scores.setWordWrap(True)
         self.scores.setToolTip("How sure the model is that there is a cell, and of its class")
+        self.nucleus = QLabel()
+        self.nucleus.setToolTip(
+            "The nucleus that is outlined in white: its area, and its share of the area of the cell's box. "
+            "A box is about as large as a usual cell."
+        )
         self.state = QLabel()
         self.state.setWordWrap(True)
         self.state.setToolTip("What has been said of this cell")
@@ -58,7 +64,7 @@ class ReviewPanel(QWidget):
         words = QVBoxLayout(beside)
         words.setContentsMargins(0, 0, 0, 0)
         words.setSpacing(2)
-        for label in (self.name, self.scores, self.state, self.place):
+        for label in (self.name, self.scores, self.nucleus, self.state, self.place):
             words.addWidget(label)
         words.addStretch()
         top = QHBoxLayout()
@@ -125,6 +131,7 @@ class ReviewPanel(QWidget):
         layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
         desk.figures_changed.connect(self._take_figures)
+        desk.nucleus.changed.connect(self._show_nucleus)
 
     def _opened(self) -> None:
         session = self._desk.session
@@ -169,6 +176,11 @@ class ReviewPanel(QWidget):
         name, figures = session.taxonomy[label].name, self._figures[label]
         self.quality.setText(in_words(name, figures))
         self.quality.setToolTip(about_share(name, figures))
+
+    def _show_nucleus(self) -> None:
+        nucleus = self._desk.nucleus.nucleus
+        self.nucleus.setText("" if nucleus is None else nucleus_in_words(nucleus))
+        self.thumbnail.show_outline(None if nucleus is None else nucleus.outline)
 
     def refresh(self, *_: object) -> None:
         """Show the session's current cell."""

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QPushButton
 
-from napari_cervcell.casefile import Case, State
+from napari_cervcell.casefile import Case, State, open_case
+from napari_cervcell.cells import Cells
 from napari_cervcell.review import ClassFigures, Estimate
+from napari_cervcell.review.places import case_path_for
+from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.keys import KeySheet
 
-from .conftest import is_there, picture
+from .conftest import is_there, picture, write_cells
 
 
 @pytest.fixture
@@ -48,6 +51,32 @@ def test_a_click_selects_and_does_not_move_the_canvas(hands: Hands) -> None:
     x, y = centre_of(hands, row)
     hands.click_at(x + 125, y + 125)
     assert session.current is None
+
+
+def test_the_nucleus_of_the_cell_that_is_looked_at_is_outlined_and_measured(sit_down, slide_path: Path) -> None:
+    table = np.genfromtxt(sample_slide().with_name("cric_sample_points.csv"), delimiter=",", names=True, dtype=None,
+                          encoding="utf-8")  # fmt: skip
+    x, y = float(table["x"][0]), float(table["y"][0])
+    with open_slide(slide_path) as slide, open_case(case_path_for(slide), slide) as case:
+        boxes = np.array([[x - 30, y - 30, x + 30, y + 30], [-30, -30, 30, 30]], np.float32) + np.float32([[0], [100]])
+        write_cells(case, Cells(boxes, np.zeros(2, np.int16), np.float32([0.9, 0.8]), np.float32([0.9, 0.8])))
+    hands: Hands = sit_down(slide_path)
+    widget, nucleus = hands.widget, hands.widget.desk.nucleus
+    hands.look_at((x - 100, y - 100, x + 100, y + 100))
+    hands.click_at(x, y)
+    hands.wait("the nucleus is measured", lambda: nucleus.nucleus is not None)
+    assert f"nucleus {nucleus.nucleus.area:.0f} µm²" in widget.review_panel.nucleus.text()
+    corner = nucleus.nucleus.outline[nucleus.nucleus.outline[:, 0].argmax()].tolist()
+    assert is_there(hands, picture(hands), corner, "#ffffff")
+    column, row = (round(v) for v in widget.desk.view.to_canvas(*corner))
+    around = np.s_[row - 2 : row + 3, column - 2 : column + 3]
+    shown = picture(hands)[around]
+    hands.press("h")
+    assert np.abs(picture(hands)[around] - shown).max() > 20
+    hands.press("h")
+    hands.press("n")  # to the one on empty glass
+    assert nucleus.nucleus is None
+    assert widget.review_panel.nucleus.text() == ""
 
 
 def test_a_drag_pans_and_selects_nothing(hands: Hands) -> None:
