@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .evaluation import evaluate
     from .fields import DataError, Field, read_fields, split_names
+    from .known import RoundError, held_back
     from .process import TrainingProcess
-    from .rounds import RoundError, current_model, held_back, train_round
+    from .rounds import current_model, train_round
 
 __all__ = [
     "DataError",
@@ -30,7 +31,8 @@ _MODULES = {
     "evaluate": "evaluation",
     "TrainingProcess": "process",
     **dict.fromkeys(("DataError", "Field", "read_fields", "split_names"), "fields"),
-    **dict.fromkeys(("RoundError", "current_model", "held_back", "train_round"), "rounds"),
+    **dict.fromkeys(("RoundError", "held_back"), "known"),
+    **dict.fromkeys(("current_model", "train_round"), "rounds"),
 }
 
 

@@ -19,7 +19,19 @@ from ..cells import centres_of
 from .fields import Field
 from .outoffold import MiningError
 
-__all__ = ["EXCLUSION_UM", "GRID", "Candidates", "Mined", "Regime", "Source", "Why", "gather", "mine", "search"]
+__all__ = [
+    "EXCLUSION_UM",
+    "GRID",
+    "Candidates",
+    "Mined",
+    "Regime",
+    "Source",
+    "Why",
+    "gather",
+    "look_alikes",
+    "mine",
+    "search",
+]
 
 EXCLUSION_UM = 15.0
 """No negative lies nearer than this to the centre of a known cell: twice the 7.5 µm within which a detection hits."""
@@ -99,13 +111,36 @@ def gather(
         unlabelled = (kind != Source.REJECTED) & ~_within(centres, field.checked)
         source = np.where(unlabelled, Source.UNLABELLED, kind).astype(np.int64)
         taken = np.logical_and.reduce((centres >= 0) & (centres < (width, height)), 1)
-        taken[taken] &= _clear(centres[taken], np.concatenate([field.boxes, field.left_out]), exclusion_um / field.mpp)
+        taken[taken] &= _clear(
+            centres[taken], centres_of(np.concatenate([field.boxes, field.left_out])), exclusion_um / field.mpp
+        )
         _, first = np.unique(np.round(centres), axis=0, return_index=True)  # of two on one spot the surer source
         taken &= np.isin(np.arange(len(centres)), first)
         parts.append(Candidates(np.full(int(taken.sum()), i), centres[taken], source[taken]))
     if not parts:
         raise MiningError("There is no field to mine negatives from. Give at least one.")
     return Candidates(*(np.concatenate([getattr(p, a) for p in parts]) for a in ("field", "centres", "source")))
+
+
+def look_alikes(
+    found: NDArray[np.float32], known: NDArray[np.float32], checked: NDArray[np.float32], mpp: float
+) -> NDArray[np.bool_]:
+    """Say which detections are certainly false, bool (n,): in a checked region, and clear of all that was said.
+
+    Parameters
+    ----------
+    found : float32 (n, 2)
+        Centres of detections, px.
+    known : float32 (m, 2)
+        Centres of what a reviewer has spoken of, px.
+    checked : float32 (k, 4)
+        Regions in which every cell is known, px.
+    mpp : float
+        µm per px.
+    """
+    false = _within(found, checked)
+    false[false] &= _clear(found[false], known, EXCLUSION_UM / mpp)
+    return false
 
 
 def _within(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -115,9 +150,8 @@ def _within(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[
     return inside
 
 
-def _clear(points: NDArray[np.float32], boxes: NDArray[np.float32], radius: float) -> NDArray[np.bool_]:
-    """Return which points are at least `radius` from the centre of every box."""
-    centres = centres_of(boxes)
+def _clear(points: NDArray[np.float32], centres: NDArray[np.float32], radius: float) -> NDArray[np.bool_]:
+    """Return which points are at least `radius` from every one of `centres`."""
     centres = centres[np.isfinite(centres).all(1)]
     if not len(centres) or not len(points):
         return np.ones(len(points), bool)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ..casefile import Annotations, Case
+from ..casefile import Case
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
@@ -17,24 +16,9 @@ from .evaluation import evaluate
 from .features import FeatureMemory, HeadAlone, Remembering
 from .fields import Field
 from .fitting import FitSettings, Step
+from .known import Known, RoundError, annotated_windows, checked_windows, held_back, read_windows
 from .newclasses import imprint
-from .rounds import (
-    EPOCH,
-    Mixed,
-    Outcome,
-    RoundError,
-    annotated_windows,
-    begin,
-    card_of,
-    checked_windows,
-    compared,
-    held_back,
-    judge,
-    objective_of,
-    read_windows,
-    replayed,
-    taught,
-)
+from .rounds import EPOCH, Mixed, Outcome, begin, card_of, compared, judge, objective_of, replayed, taught
 from .seen import Seen, SeenSampler, see
 
 __all__ = ["prepare", "quick_round"]
@@ -61,10 +45,10 @@ def quick_round(
     What they make of pixels is looked up in `memory`, or kept there for the next round.
     """
     say = on_stage or (lambda text: None)
-    parent, annotations = begin(case)
+    parent, known = begin(case, slide)
     say("Looking at the corrected cells")
     eyes = _Eyes(parent, memory)
-    fields = list(eyes.of_case(slide, annotations, case.checked_regions()))
+    fields = list(eyes.of_case(slide, known))
     replay, watched = replayed(case.taxonomy)
     earlier = list(eyes.of_replay(replay))
 
@@ -91,10 +75,10 @@ def quick_round(
     objective = objective_of([*fields, *earlier], student, seed)
     learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
     student.network.head = learnt.head
-    model = Model(student.network, card_of(student, parent, "quick round", settings, annotations, seed))
+    model = Model(student.network, card_of(student, parent, "quick round", settings, known, seed))
 
     say("Comparing with the model in use")
-    outcome = compared(eyes.behind(model), eyes.model, slide, annotations, watched, memory.measure)
+    outcome = compared(eyes.behind(model), eyes.model, slide, known.annotations, watched, memory.measure)
     outcome.model = model
     outcome.metrics["gradient_balance"] = balance
     return outcome
@@ -106,13 +90,13 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     Raises CervcellError.
     """
     try:
-        parent, annotations = begin(case)
+        parent, known = begin(case, slide)
     except RoundError:
         return  # nothing to learn from yet
     eyes = _Eyes(parent, memory)
-    for _ in eyes.of_case(slide, annotations, case.checked_regions()):
+    for _ in eyes.of_case(slide, known):
         yield
-    kept = annotations[held_back(annotations.ids)]
+    kept = known.annotations[held_back(known.annotations.ids)]
     for i in range(len(kept.ids)):
         judge(eyes.model, slide, kept[np.arange(i, i + 1)])
         yield
@@ -144,13 +128,13 @@ class _Eyes:
         """Return `model`, which differs in its head alone, on the same memory."""
         return Model(Remembering(model.network, self._memory), model.card)
 
-    def of_case(self, slide: Slide, annotations: Annotations, checked: NDArray[np.float32]) -> Iterator[Seen]:
+    def of_case(self, slide: Slide, known: Known) -> Iterator[Seen]:
         mpp = self.model.mpp
         side = _WINDOW * mpp / (slide.mpp or mpp)
-        windows = annotated_windows(annotations, side)[:_WINDOWS]
-        regions = checked_windows(checked, side)
+        windows = annotated_windows(known.annotations, side)[:_WINDOWS]
+        regions = checked_windows(known.checked, side)
         windows += regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
-        for field in read_windows(slide, annotations, checked, mpp, dict.fromkeys(windows), _WINDOW, _RIM):
+        for field in read_windows(slide, known, mpp, dict.fromkeys(windows), _WINDOW, _RIM):
             yield see(field, self.network, mpp, self._assignment, rim=_BARE)
 
     def of_replay(self, fields: list[Field]) -> Iterator[Seen]:

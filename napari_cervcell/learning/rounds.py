@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..casefile import Annotations, Case, State
-from ..cells import centres_of
-from ..errors import CervcellError
 from ..models import Model, load_model, model_from_bytes, predict, to_input
 from ..slides import Slide
 from ..taxonomy import BETHESDA, Taxonomy
@@ -26,17 +23,16 @@ from .crops import Crops, CropSampler
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
+from .known import Known, RoundError, case_fields, held_back
 from .newclasses import imprint
 from .objective import LossName, Objective
 from .recipe import USUAL, Recipe
 from .targets import Targets
 
-__all__ = ["Outcome", "RoundError", "case_fields", "current_model", "held_back", "judge", "train_round"]
+__all__ = ["Outcome", "current_model", "judge", "train_round"]
 
 REPLAY = Path(__file__).with_name("replay")
 
-_HELD_BACK = 0.2
-_WINDOW = 640  # side of a field cut from the slide, px of the network's input
 _CROP = 320
 _TOLERANCE = 0.01
 _FORGOTTEN = 0.03  # AP: the shipped model knows the earlier fields by heart, and whatever it learns costs some of that
@@ -49,10 +45,6 @@ _Net = TypeVar("_Net", bound=nn.Module)
 
 Measure = Callable[[Model, list[Field]], dict[str, Any]]
 """Tells how a model does on earlier fields, as :func:`evaluate` does."""
-
-
-class RoundError(CervcellError):
-    """A round cannot be done, or has failed."""
 
 
 @dataclass(slots=True)
@@ -77,12 +69,6 @@ class Outcome:
     message: str
 
 
-def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return bool (n,): which annotated cells judge models and never train them. Stable: it depends on the id alone."""
-    share = [int.from_bytes(hashlib.sha256(b"%d" % i).digest()[:4], "big") / 2**32 for i in ids.tolist()]
-    return np.array(share) < _HELD_BACK
-
-
 def current_model(case: Case | None) -> Model:
     """Return the model that the case uses now: its newest promoted or chosen one, else the shipped one.
 
@@ -93,79 +79,6 @@ def current_model(case: Case | None) -> Model:
     if case:
         model.check_classes(case.taxonomy, model.name)
     return model
-
-
-def case_fields(slide: Slide, annotations: Annotations, checked: NDArray[np.float32], mpp: float) -> list[Field]:
-    """Cut the annotated parts of a slide into fields at `mpp`, windows of a fixed grid; the rest is never read.
-
-    Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
-    mpp.
-    """
-    side = _WINDOW * _downsample(slide, mpp)
-    windows = {*annotated_windows(annotations, side), *checked_windows(checked, side)}
-    return list(read_windows(slide, annotations, checked, mpp, sorted(windows), _WINDOW, _WINDOW / 16))
-
-
-Window = tuple[int, int]
-"""Column and row of a window in a slide's fixed grid."""
-
-
-def _downsample(slide: Slide, mpp: float) -> float:
-    if slide.mpp is None:
-        raise RoundError(f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it.")
-    return mpp / slide.mpp
-
-
-def annotated_windows(annotations: Annotations, side: float) -> list[Window]:
-    """Return the windows of `side` level-0 px with annotations in them, that of the newest first."""
-    centres = centres_of(annotations.boxes)[np.argsort(-annotations.ids)]
-    return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres))
-
-
-def checked_windows(checked: NDArray[np.float32], side: float) -> list[Window]:
-    """Return the windows of `side` level-0 px that checked regions touch."""
-    windows: dict[Window, None] = {}
-    for x1, y1, x2, y2 in checked:
-        columns, rows = range(int(x1 // side), int(x2 // side) + 1), range(int(y1 // side), int(y2 // side) + 1)
-        windows |= {(c, r): None for c in columns for r in rows}
-    return list(windows)
-
-
-def read_windows(
-    slide: Slide,
-    annotations: Annotations,
-    checked: NDArray[np.float32],
-    mpp: float,
-    windows: Iterable[Window],
-    side: int,
-    rim: float,
-) -> Iterator[Field]:
-    """Read windows of `side` px at `mpp`, and `rim` px around each, with what is known of them; see `case_fields`."""
-    downsample = _downsample(slide, mpp)
-    centres = centres_of(annotations.boxes)
-    back = held_back(annotations.ids)
-    rejected = annotations.states == State.REJECTED
-    whole = (side + 2 * rim) * downsample
-    for column, row in windows:
-        x1, y1 = (column * side - rim) * downsample, (row * side - rim) * downsample
-        rgb = slide.read_scaled(x1, y1, whole, whole, downsample)
-
-        def mapped(boxes: NDArray[np.float32], x1: float = x1, y1: float = y1) -> NDArray[np.float32]:
-            moved: NDArray[np.float32] = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(downsample)
-            return moved
-
-        inside = ((centres > (x1, y1)) & (centres < (x1 + whole, y1 + whole))).all(1)
-        cells = inside & ~back & ~rejected
-        yield Field(
-            f"{column}-{row}",
-            rgb,
-            mpp,
-            mapped(annotations.boxes[cells]),
-            annotations.labels[cells],
-            mapped(annotations.boxes[inside & ~back & rejected]),
-            mapped(checked),
-            mapped(annotations.boxes[inside & back]),
-        )
 
 
 @cache
@@ -244,9 +157,9 @@ def train_round(
     from where the parent's card left it. Nothing is written: that is for the caller. Raises CervcellError.
     """
     say = on_stage or (lambda text: None)
-    parent, annotations = begin(case)
+    parent, known = begin(case, slide)
     say("Reading the corrected cells from the slide")
-    fields = case_fields(slide, annotations, case.checked_regions(), parent.mpp)
+    fields = case_fields(slide, known, parent.mpp)
     replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
 
     say("Training")
@@ -271,21 +184,20 @@ def train_round(
     imprint(student.network, sampler, len(parent.taxonomy))
     objective = objective_of(fields + replay, student, seed, recipe.loss)
     network, balance = taught(student.network, sampler, objective, settings, case, on_step)
-    model = Model(network, card_of(student, parent, "incremental round", settings, annotations, seed))
+    model = Model(network, card_of(student, parent, "incremental round", settings, known, seed))
 
     say("Comparing with the model in use")
-    outcome = compared(model, parent, slide, annotations, watched, measure)
+    outcome = compared(model, parent, slide, known.annotations, watched, measure)
     outcome.metrics["gradient_balance"] = balance
     return outcome
 
 
-def begin(case: Case) -> tuple[Model, Annotations]:
+def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     """Return the model that a round starts from, and what it is to learn. Raises CervcellError where it cannot."""
-    parent = current_model(case)
-    annotations = case.annotations()
-    if held_back(annotations.ids).all() and not len(case.checked_regions()):
+    parent, known = current_model(case), Known.of(case, slide)
+    if held_back(known.annotations.ids).all() and not len(known.checked):
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
-    return parent, annotations
+    return parent, known
 
 
 def objective_of(fields: Sequence[Field], student: Model, seed: int, loss: LossName = "exclusive") -> Objective:
@@ -323,17 +235,18 @@ def taught(
 
 
 def card_of(
-    student: Model, parent: Model, recipe: str, settings: FitSettings, annotations: Annotations, seed: int
+    student: Model, parent: Model, recipe: str, settings: FitSettings, known: Known, seed: int
 ) -> dict[str, Any]:
     """Return the card of the model that a round has made of `student`, which says what `parent` says."""
     card = student.card
-    learnt = ~held_back(annotations.ids)
+    learnt = ~held_back(known.annotations.ids)
     card["parent"] = parent.id
     card["training"] = {
         "recipe": recipe,
         "progress": settings.progress[1],
         "corrections": int(learnt.sum()),
-        "rejections": int((learnt & (annotations.states == State.REJECTED)).sum()),
+        "rejections": int((learnt & (known.annotations.states == State.REJECTED)).sum()),
+        "mined": len(known.mined),
         "seed": seed,
     }
     card.pop("metrics", None)

@@ -298,14 +298,19 @@ class Session:
         self._go(row)
         return row
 
-    def check_region(self, box: Sequence[float] | FloatArray) -> None:
-        """Say that all cells in a rectangle (two corners, level-0 pixels) are marked. Raises CaseError, ReviewError."""
+    def check_region(self, box: Sequence[float] | FloatArray) -> int:
+        """Say that all cells in a rectangle (two corners, level-0 pixels) are marked.
+
+        Returns how many of the cells shown in it nobody has spoken of yet: until somebody does, they count as none.
+        Raises CaseError, ReviewError.
+        """
         x1, x2 = np.clip(sorted((box[0], box[2])), 0, self.case.width).tolist()
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
         self.case.check_region((x1, y1, x2, y2), self._table.newest_model_id)
         self._follow({})
+        return int((self.states[self.visible(x1, y1, x2, y2)] == 0).sum())
 
     def undo(self) -> bool:
         """Take back the last step, of an earlier sitting too; return whether there was one. Raises CaseError."""

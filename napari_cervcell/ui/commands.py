@@ -103,9 +103,17 @@ class Commands:
     def check_region(self) -> None:
         """Let the next drag mark a region as checked."""
         self._widget.pointer.take_rectangle(
-            lambda box: self.desk.do(self.desk.session.check_region, box),
+            self._check,
             "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
         )
+
+    def _check(self, box: Any) -> None:
+        if left := self.desk.do(self.desk.session.check_region, box):
+            cells, it = ("1 cell", "it has") if left == 1 else (f"{left} cells", "they have")
+            self.desk.said.emit(
+                f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
+                "Accept or reject what is marked, or take the region back with u."
+            )
 
     # ------------------------------------------------------------------------------------------------- looking
 

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from napari_cervcell.casefile import Case, State, Verdict, open_case
+from napari_cervcell.cells import centres_of
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
 from napari_cervcell.learning.features import FeatureMemory
+from napari_cervcell.learning.known import Known, case_fields
 from napari_cervcell.learning.quick import quick_round
-from napari_cervcell.learning.rounds import case_fields, judge, train_round
+from napari_cervcell.learning.rounds import judge, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.slides import Slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
@@ -60,8 +62,8 @@ def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
 
 def test_fields_know_what_the_reviewer_said_and_nothing_else(reviewed: Path, sample: Slide) -> None:
     with Case.open(reviewed) as case:
-        annotations, checked = case.annotations(), case.checked_regions()
-    fields = case_fields(sample, annotations, checked, 0.5)
+        annotations, known = case.annotations(), Known.of(case, sample)
+    fields = case_fields(sample, known, 0.5)
     back = held_back(annotations.ids)
     rejected = annotations.states == State.REJECTED
     assert {tuple(np.round(b).tolist()) for f in fields for b in _on_slide(f)} == {
@@ -69,6 +71,26 @@ def test_fields_know_what_the_reviewer_said_and_nothing_else(reviewed: Path, sam
     }
     assert all(not len(f.checked) for f in fields)
     assert sum(len(f.left_out) for f in fields) >= back.sum()
+
+
+def test_what_a_model_took_for_cells_in_a_checked_region_is_a_hard_negative(reviewed: Path, sample: Slide) -> None:
+    with Case.open(reviewed) as case:
+        assert not len(Known.of(case, sample).mined)
+        cells, said = case.detections().cells, case.annotations()
+        likely = cells[cells.scores >= 0.25]
+        x1, y1 = likely.centres.min(0) - 50
+        x2, y2 = likely.centres.max(0) + (50, -200)
+        case.check_region((float(x1), float(y1), float(x2), float(y2)))
+        known = Known.of(case, sample)
+        inside = ((likely.centres > (x1, y1)) & (likely.centres < (x2, y2))).all(1)
+        apart = np.linalg.norm(likely.centres[:, None] - centres_of(said.boxes), axis=2).min(1) * sample.mpp >= 15
+        np.testing.assert_array_equal(known.mined, likely.boxes[inside & apart])
+        assert 0 < len(known.mined) < inside.sum()
+        rejected = np.concatenate([f.rejected for f in case_fields(sample, known, 0.5)])
+        before = int((~held_back(said.ids) & (said.states == State.REJECTED)).sum())
+        assert len(rejected) >= before + len(known.mined)
+        case.record([Verdict("accept", known.mined[0], 0)])  # so it was one after all
+        assert len(Known.of(case, sample).mined) < len(known.mined)
 
 
 def _on_slide(field: object) -> np.ndarray:

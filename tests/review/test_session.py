@@ -209,6 +209,13 @@ def test_a_checked_region_is_cut_to_the_slide_and_may_be_drawn_from_any_corner(s
     assert len(session.checked_regions) == 0
 
 
+def test_checking_a_region_tells_of_the_cells_in_it_that_nobody_has_spoken_of(session: Session) -> None:
+    session.accept(0)
+    assert session.check_region((50, 50, 550, 150)) == 2
+    assert session.check_region((50, 50, 150, 150)) == 0
+    assert session.check_region((650, 50, 750, 150)) == 0  # what is below the threshold is not shown
+
+
 def test_a_second_detection_of_one_cell_goes_with_the_verdict(case: Case, scan) -> None:
     scan("one", [(100, 100, 0, 0.9, 0.9), (120, 100, 3, 0.6, 0.5), (140, 100, 2, 0.6, 0.5)])
     session = Session(None, case)

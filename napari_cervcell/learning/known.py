@@ -1,0 +1,147 @@
+"""What a case tells of its slide: corrections, checked regions, hard negatives; and the fields cut around them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..casefile import Annotations, Case, State
+from ..cells import centres_of
+from ..errors import CervcellError
+from ..slides import Slide
+from .fields import Field
+from .mining import look_alikes
+
+__all__ = [
+    "Known",
+    "RoundError",
+    "annotated_windows",
+    "case_fields",
+    "checked_windows",
+    "held_back",
+    "read_windows",
+]
+
+_HELD_BACK = 0.2
+_WINDOW = 640  # side of a field cut from the slide, px of the network's input
+_LIKELY = 0.25  # score from which a detection was likely enough to be worth learning that it is none
+
+
+class RoundError(CervcellError):
+    """A round cannot be done, or has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a slide, boxes in level-0 px.
+
+    Attributes
+    ----------
+    annotations : Annotations
+        What reviewers said of cells.
+    checked : float32 (m, 4)
+        Regions in which every cell is annotated.
+    mined : float32 (k, 4)
+        What a model took for cells in these regions, and nobody annotated: hard negatives beside the rejections.
+    """
+
+    annotations: Annotations
+    checked: NDArray[np.float32]
+    mined: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, case: Case, slide: Slide) -> Known:
+        """Read it from the case of `slide`. Raises CaseError."""
+        annotations, checked = case.annotations(), case.checked_regions()
+        mined = np.zeros((0, 4), np.float32)
+        if len(checked) and slide.mpp is not None:
+            found = case.detections().cells
+            boxes = found.boxes[found.scores >= _LIKELY]
+            mined = boxes[look_alikes(centres_of(boxes), centres_of(annotations.boxes), checked, slide.mpp)]
+        return cls(annotations, checked, mined)
+
+
+def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return bool (n,): which annotated cells judge models and never train them. Stable: it depends on the id alone."""
+    share = [int.from_bytes(hashlib.sha256(b"%d" % i).digest()[:4], "big") / 2**32 for i in ids.tolist()]
+    return np.array(share) < _HELD_BACK
+
+
+def case_fields(slide: Slide, known: Known, mpp: float) -> list[Field]:
+    """Cut the annotated parts of a slide into fields at `mpp`, windows of a fixed grid; the rest is never read.
+
+    Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
+    mpp.
+    """
+    side = _WINDOW * _downsample(slide, mpp)
+    windows = {*annotated_windows(known.annotations, side), *checked_windows(known.checked, side)}
+    return list(read_windows(slide, known, mpp, sorted(windows), _WINDOW, _WINDOW / 16))
+
+
+Window = tuple[int, int]
+"""Column and row of a window in a slide's fixed grid."""
+
+
+def _downsample(slide: Slide, mpp: float) -> float:
+    if slide.mpp is None:
+        raise RoundError(f"{slide.path} does not say its µm per pixel, without which cells have no size. Give it.")
+    return mpp / slide.mpp
+
+
+def annotated_windows(annotations: Annotations, side: float) -> list[Window]:
+    """Return the windows of `side` level-0 px with annotations in them, that of the newest first."""
+    centres = centres_of(annotations.boxes)[np.argsort(-annotations.ids)]
+    return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres))
+
+
+def checked_windows(checked: NDArray[np.float32], side: float) -> list[Window]:
+    """Return the windows of `side` level-0 px that checked regions touch."""
+    windows: dict[Window, None] = {}
+    for x1, y1, x2, y2 in checked:
+        columns, rows = range(int(x1 // side), int(x2 // side) + 1), range(int(y1 // side), int(y2 // side) + 1)
+        windows |= {(c, r): None for c in columns for r in rows}
+    return list(windows)
+
+
+def read_windows(
+    slide: Slide,
+    known: Known,
+    mpp: float,
+    windows: Iterable[Window],
+    side: int,
+    rim: float,
+) -> Iterator[Field]:
+    """Read windows of `side` px at `mpp`, and `rim` px around each, with what is known of them; see `case_fields`."""
+    downsample = _downsample(slide, mpp)
+    annotations = known.annotations
+    centres, mined_at = centres_of(annotations.boxes), centres_of(known.mined)
+    back = held_back(annotations.ids)
+    rejected = annotations.states == State.REJECTED
+    whole = (side + 2 * rim) * downsample
+    for column, row in windows:
+        x1, y1 = (column * side - rim) * downsample, (row * side - rim) * downsample
+        rgb = slide.read_scaled(x1, y1, whole, whole, downsample)
+
+        def mapped(boxes: NDArray[np.float32], x1: float = x1, y1: float = y1) -> NDArray[np.float32]:
+            moved: NDArray[np.float32] = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(downsample)
+            return moved
+
+        inside, mined = (
+            ((places > (x1, y1)) & (places < (x1 + whole, y1 + whole))).all(1) for places in (centres, mined_at)
+        )
+        cells = inside & ~back & ~rejected
+        negatives = np.concatenate([annotations.boxes[inside & ~back & rejected], known.mined[mined]])
+        yield Field(
+            f"{column}-{row}",
+            rgb,
+            mpp,
+            mapped(annotations.boxes[cells]),
+            annotations.labels[cells],
+            mapped(negatives),
+            mapped(known.checked),
+            mapped(annotations.boxes[inside & back]),
+        )
