@@ -66,17 +66,19 @@ def sitting(
         case.write_tile(case.start_run("model", "model", "slide"), 0, 0, max(size), moved)
         session = Session(None, case, threshold=THRESHOLD, seed=seed)
         oracle = Oracle(session, here, error=0.0, seed=seed)
-        shown_as, is_of, hit = compared(moved, here)
         oracle.work(clicks)
         figures = session.figures()
+        shown = np.flatnonzero(moved.scores >= THRESHOLD)
+        shown = shown[np.argsort(-moved.scores[shown], kind="stable")]
+        shown_as, is_of = moved.labels[shown], oracle.would_say(shown)  # a detection's row is its number
     path.unlink()
-    seen = moved.scores >= THRESHOLD
+    hit = found_of(moved, here)
     answers = []
     for label, (name, figure) in enumerate(zip(BETHESDA.names, figures, strict=True)):
         cells = here.labels == label
-        shown = seen & (shown_as == label)
+        named = shown_as == label
         facts = {
-            "precision": (figure.precision, (is_of[shown] == label).mean() if shown.any() else None),
+            "precision": (figure.precision, (is_of[named] == label).mean() if named.any() else None),
             "recall": (figure.recall, hit[cells].mean() if cells.any() else None),
             "total": (figure.total, float(cells.sum()) if figure.with_missed else None),
         }
@@ -86,16 +88,15 @@ def sitting(
     return answers
 
 
-def compared(found: Cells, truth: Truth) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the class of each detection as named, as it is (-1 for none), and which cells of the truth were found."""
+def found_of(found: Cells, truth: Truth) -> np.ndarray:
+    """Return bool (m,): the cells of the truth that are found, as `cervcell evaluate` has it."""
     centres = centres_of(truth.boxes)
-    is_of, hit = np.full(len(found), -1), np.zeros(len(truth), bool)
+    hit = np.zeros(len(truth), bool)
     for i in np.argsort(-found.scores):
         distances = np.linalg.norm(centres - found.centres[i], axis=1)
         nearest = int(distances.argmin())
-        if distances[nearest] <= 24 and not hit[nearest]:
-            is_of[i], hit[nearest] = truth.labels[nearest], True
-    return found.labels, is_of, hit
+        hit[nearest] |= distances[nearest] <= 24
+    return hit
 
 
 def write(covered: dict[tuple[str, str], list[bool]], sittings: int, clicks: int) -> None:

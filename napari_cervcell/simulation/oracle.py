@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..cells import FloatArray, centres_of
+from ..cells import FloatArray, IntArray, centres_of
 from ..review import Session
 from .data import Truth
 
@@ -87,6 +88,18 @@ class Oracle:
         one that another row stands for already."""
         cell = self._cell_at(row)
         return None if cell is None or self._row_of.get(cell, row) != row else int(self._truth.labels[cell])
+
+    def would_say(self, rows: IntArray) -> NDArray[np.int16]:
+        """Return int16 (n,): of which class the detections in `rows` are, -1 for no cell, were it to answer on and on.
+
+        Of two on one cell that one is right of which it has said so, or else the one that comes first in `rows`.
+        """
+        taken, said = dict(self._row_of), np.full(len(rows), -1, np.int16)
+        for i, row in enumerate(rows.tolist()):
+            cell = self._cell_at(row)
+            if cell is not None and taken.setdefault(cell, row) == row:
+                said[i] = self._truth.labels[cell]
+        return said
 
     # ------------------------------------------------------------------------------------------------- what it does
 

@@ -79,7 +79,7 @@ def test_what_a_model_took_for_cells_in_a_checked_region_is_a_hard_negative(revi
         cells, said = case.detections().cells, case.annotations()
         likely = cells[cells.scores >= 0.25]
         x1, y1 = likely.centres.min(0) - 50
-        x2, y2 = likely.centres.max(0) + (50, -200)
+        x2, y2 = likely.centres.max(0) + np.array([50, -200])
         case.check_region((float(x1), float(y1), float(x2), float(y2)))
         known = Known.of(case, sample)
         inside = ((likely.centres > (x1, y1)) & (likely.centres < (x2, y2))).all(1)
