@@ -24,6 +24,8 @@ class Queue:
 
     Attributes
     ----------
+    strategy : str
+        By which what comes next is chosen; see :mod:`.strategies`. A new one holds after :meth:`renew`.
     current : int or None
         The row of the cell that is shown.
     drawn : set of int
@@ -33,7 +35,7 @@ class Queue:
     def __init__(self, table: CellTable, classes: int, strategy: StrategyName, seed: int) -> None:
         self._table = table
         self._classes = classes
-        self._strategy = strategy
+        self.strategy = strategy
         self._generator = np.random.default_rng(seed)
         self.restart(None)
 
@@ -132,11 +134,11 @@ class Queue:
             wanted[self.current] = False
         rows = np.flatnonzero(wanted)
         pool = self._pool(rows, threshold)
-        if self._strategy == "mix":
+        if self.strategy == "mix":
             best, drawn = mix(pool, _AHEAD)
         else:
-            best = STRATEGIES[self._strategy](pool, _AHEAD)
-            drawn = np.full(len(best), self._strategy == "random")
+            best = STRATEGIES[self.strategy](pool, _AHEAD)
+            drawn = np.full(len(best), self.strategy == "random")
         self._ahead = rows[best]
         self._lots_ahead = set(rows[best[drawn]].tolist())
         self._fresh = True

@@ -142,6 +142,17 @@ class Session:
             self._tell()
 
     @property
+    def strategy(self) -> StrategyName:
+        """By which what is worth asking is chosen; a new one holds from the next cell on."""
+        return self._queue.strategy
+
+    @strategy.setter
+    def strategy(self, strategy: StrategyName) -> None:
+        if strategy != self._queue.strategy:
+            self._queue.strategy = strategy
+            self.refresh()
+
+    @property
     def classes_shown(self) -> NDArray[np.bool_]:
         """bool (C,): the classes of which cells are to be seen."""
         return self._classes_shown[:-1].copy()

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from .overview_panel import position_words
-from .parts import Button, tool_button
+from .parts import Button, let_shrink, tool_button
 from .shade import Shade
 from .tasks import time_left
 
@@ -63,10 +63,8 @@ class DetectPanel(QWidget):
         labels = [label for container in (form, device_form) for label in container.native.findChildren(QLabel)]
         for label in labels:  # in napari's style each is as wide as its own word
             label.setMinimumWidth(_LABEL_WIDTH)
-        for box in (self.model, self.scope, self.device):  # long names shall not make the panel wide
-            combo = box.native.findChild(QComboBox) or box.native
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(12)
+        for box in (self.model, self.scope, self.device):
+            let_shrink(box.native.findChild(QComboBox) or box.native, 12)
         self.model.changed.connect(self._choose_file)
         self.start = Button("Detect cells", "Look for cells.", "detect")
         self.start.clicked.connect(self.begin)

@@ -6,12 +6,32 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF, QResizeEvent
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QMessageBox, QPushButton, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from .icons import icon
 
-__all__ = ["Button", "ErrorBar", "LossCurve", "Section", "confirm", "set_theme_color", "text_on", "tool_button"]
+__all__ = [
+    "Button",
+    "ErrorBar",
+    "LossCurve",
+    "Section",
+    "confirm",
+    "let_shrink",
+    "set_theme_color",
+    "text_on",
+    "tool_button",
+]
 
 _UNLIMITED = 16_777_215  # Qt's QWIDGETSIZE_MAX
 _HEADING = (
@@ -66,6 +86,12 @@ def tool_button(icon_name: str, tip: str) -> QToolButton:
     button.setIconSize(QSize(18, 18))
     button.setToolTip(tip)
     return button
+
+
+def let_shrink(combo: QComboBox, letters: int) -> None:
+    """Let the longest choice not make the panel wide: `letters` of it are enough."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(letters)
 
 
 class Section(QCollapsible):

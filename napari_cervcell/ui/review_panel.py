@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel, QLabeledDoubleSlider
 
+from .ask_about import AskAbout
 from .figures_words import about_share, in_words
 from .instant import InstantAnswer
 from .nuclei import in_words as nucleus_in_words
@@ -64,7 +65,8 @@ class ReviewPanel(QWidget):
         words = QVBoxLayout(beside)
         words.setContentsMargins(0, 0, 0, 0)
         words.setSpacing(2)
-        for label in (self.name, self.scores, self.nucleus, self.state, self.place):
+        self._words = [self.name, self.scores, self.nucleus, self.state, self.place]
+        for label in self._words:
             words.addWidget(label)
         words.addStretch()
         top = QHBoxLayout()
@@ -117,6 +119,11 @@ class ReviewPanel(QWidget):
         slider.addWidget(self.threshold, 1)
         slider.addWidget(self.buttons["hide"])
         self.instant = InstantAnswer(desk)
+        self.ask_about = AskAbout(desk)
+        order = QHBoxLayout()
+        order.addWidget(self.instant)
+        order.addStretch()
+        order.addWidget(self.ask_about)
         self.reviewed = QLabel()
         self.reviewed.setToolTip("How far the review is")
         self.quality = QElidingLabel()
@@ -126,7 +133,7 @@ class ReviewPanel(QWidget):
         layout.addLayout(top)
         layout.addLayout(self._pairs)
         layout.addLayout(slider)
-        layout.addWidget(self.instant)
+        layout.addLayout(order)
         layout.addWidget(self.reviewed)
         layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
@@ -177,9 +184,15 @@ class ReviewPanel(QWidget):
         self.quality.setText(in_words(name, figures))
         self.quality.setToolTip(about_share(name, figures))
 
+    def _make_room(self) -> None:
+        """Give the room of words that say nothing to the others."""
+        for label in self._words:
+            label.setVisible(bool(label.text()))
+
     def _show_nucleus(self) -> None:
         nucleus = self._desk.nucleus.nucleus
         self.nucleus.setText("" if nucleus is None else nucleus_in_words(nucleus))
+        self._make_room()
         self.thumbnail.show_outline(None if nucleus is None else nucleus.outline)
 
     def refresh(self, *_: object) -> None:
@@ -208,6 +221,7 @@ class ReviewPanel(QWidget):
                 "Click a cell, or press n for the one most worth asking." if found else "Detect cells first."
             )
             self.place.setText("")
+            self._make_room()
             return
         label = int(session.cells.labels[current])
         state = int(session.states[current])
@@ -225,3 +239,4 @@ class ReviewPanel(QWidget):
             words += ". A newer model sees another class: look again."
         self.state.setText(words)
         self.place.setText(f"{left:,} in the queue" if state == 0 else "")
+        self._make_room()

@@ -190,3 +190,22 @@ def test_whether_to_answer_is_remembered(sit_down, slide_path: Path, case_path: 
     finally:
         hands.click(hands.widget.review_panel.instant)
     assert hands.widget.review_panel.instant.isChecked()
+
+
+def test_what_is_asked_about_is_chosen_and_remembered(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    choice, session = hands.widget.review_panel.ask_about.choice, hands.widget.desk.session
+    assert session.strategy == "mix"
+    choice.native.setCurrentText("least certain")
+    try:
+        hands.key("n")
+        assert session.current == int(np.abs(session.cells.scores - 0.5).argmin())
+        hands.widget.desk.clear()
+        hands.viewer.layers.clear()
+        hands.viewer.open(str(slide_path), plugin="napari-cervcell")
+        hands.rest(0.05)
+        assert hands.widget.desk.session.strategy == "uncertainty"
+        other: Hands = sit_down()
+        assert other.widget.review_panel.ask_about.choice.native.currentText() == "least certain"
+    finally:
+        choice.native.setCurrentText("a mix")

@@ -330,3 +330,16 @@ def test_the_panels_fit_the_narrowest_dock_with_figures_of_any_size(hands: Hands
     hands.rest(0.1)
     assert case_panel.figures[2][1].text() == "✓ 870–961 k"
     assert case_panel.minimumSizeHint().width() <= 340
+
+
+def test_nothing_in_the_panel_is_cut_off(hands: Hands) -> None:
+    panel = hands.widget.review_panel
+    scroll = hands.widget.tabs.widget(0)
+    hands.rest(0.1)
+    for row in (None, 0):
+        hands.widget.desk.session.select(row)
+        hands.rest(0.1)
+        for label in (panel.scores, panel.state, panel.place):
+            if label.text():
+                assert label.height() >= label.heightForWidth(label.width())
+        assert scroll.widget().width() <= scroll.viewport().width()
