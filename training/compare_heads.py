@@ -37,6 +37,7 @@ TILE = 640  # px of the network's input: what one tile of a slide is with its ha
 # head, backbone, rotations
 DETECTORS = (
     ("fcos", "efficientnet-lite0", 1),
+    ("fcos", "efficientnet-lite2", 1),
     ("atss", "efficientnet-lite0", 1),
     ("reppoints", "efficientnet-lite0", 1),
     ("yolof", "efficientnet-lite0", 1),

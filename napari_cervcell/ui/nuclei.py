@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
@@ -42,7 +41,8 @@ class CurrentNucleus(QObject):
         self._desk = desk
         self.nucleus: Nucleus | None = None
         self._model: Outliner | None = None
-        self._running: Any = None
+        self._wanted = 0  # which cell it is, of all that have been current
+        self._asked: int | None = None  # the one that is being measured
         self._soon = QTimer(self, singleShot=True, interval=_REST_MS)
         self._soon.timeout.connect(self._ask)
         desk.opened.connect(self._opened)
@@ -54,9 +54,11 @@ class CurrentNucleus(QObject):
 
     def _forget(self) -> None:
         self._soon.stop()
+        self._wanted += 1
         self._set(None)
 
     def _look_again(self, _row: int | None = None) -> None:
+        self._wanted += 1
         self._set(None)
         self._soon.start()
 
@@ -67,38 +69,38 @@ class CurrentNucleus(QObject):
 
     def _ask(self) -> None:
         session, slide = self._desk.session, self._desk.slide
-        if session is None or session.current is None or self._running is not None:
+        if session is None or session.current is None or self._asked is not None:
             return
-        row = session.current
+        number, row = self._wanted, session.current
         box = session.cells.boxes[row].copy()
         x, y = ((box[:2] + box[2:]) / 2).tolist()
         reach = 2 * float((box[2:] - box[:2]).max())
         near = session.visible(x - reach, y - reach, x + reach, y + reach)
         others = session.cells.boxes[near[near != row]]
 
-        def measure() -> Nucleus | None:
+        def measure() -> tuple[int, Nucleus | None]:
             use_torch()
             from ..detection import nucleus_of
             from ..models import load_outliner
 
             self._model = self._model or load_outliner()
-            return nucleus_of(self._model, slide, box, others)
+            return number, nucleus_of(self._model, slide, box, others)
 
         worker = create_worker(measure, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(lambda nucleus: self._take(session, row, box, nucleus))
+        worker.returned.connect(self._take)
         worker.errored.connect(_report)
         worker.finished.connect(self._ended)
-        self._running = session, row
+        self._asked = number
         worker.start()
 
-    def _take(self, session: Any, row: int, box: np.ndarray, nucleus: Nucleus | None) -> None:
-        if session is self._desk.session and row == session.current and np.array_equal(session.cells.boxes[row], box):
+    def _take(self, measured: tuple[int, Nucleus | None]) -> None:
+        number, nucleus = measured
+        if number == self._wanted:
             self._set(nucleus)
 
     def _ended(self) -> None:
-        asked, self._running = self._running, None
-        session = self._desk.session
-        if session is not None and asked != (session, session.current):
+        asked, self._asked = self._asked, None
+        if asked != self._wanted:  # the reviewer has gone on meanwhile
             self._soon.start()
 
 

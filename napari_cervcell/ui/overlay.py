@@ -124,8 +124,7 @@ class Overlay(QObject):
         ]
         for line in self._nucleus:
             line.set_gl_state("translucent", depth_test=False)
-        boxes = [self._map, self.regions, self._new, self._reviewed, self._tags]
-        self._nodes = [*boxes, *self._nucleus, self._current]
+        self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, *self._nucleus, self._current]
         for i, node in enumerate(self._nodes):
             node.order = _ABOVE + i
             if node is not self._map:

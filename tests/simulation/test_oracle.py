@@ -85,6 +85,21 @@ def test_what_it_says_is_the_truth_and_it_ends_when_all_is_said(world: World) ->
     assert ((checked[:, 2:] - checked[:, :2]).prod(axis=1).sum()) == pytest.approx(2048 * 1400, rel=1e-3)
 
 
+def test_what_it_would_say_in_the_end_is_known_half_way(world: World) -> None:
+    session = world.session()
+    oracle = Oracle(session, world.truth, error=0, seed=0)
+    detections = np.arange(len(session.cells))
+    oracle.work(60)
+    foreseen = oracle.would_say(detections)
+    said = session.states[detections] > 0
+    oracle.work(10_000)
+    end = np.where(session.states[detections] == State.REJECTED, -1, session.cells.labels[detections])
+    np.testing.assert_array_equal(foreseen[said], end[said])
+    # of the two on one cell it may have come to the other first
+    assert (foreseen != end).sum() in (0, 2)
+    np.testing.assert_array_equal(oracle.would_say(detections), end)
+
+
 def test_it_pays_for_every_act_and_stops_at_the_budget(world: World) -> None:
     oracle = Oracle(world.session(), world.truth, error=0, seed=0)
     assert oracle.work(60)
