@@ -21,6 +21,7 @@ from napari_cervcell.casefile import Case
 from napari_cervcell.cells import Cells, centres_of
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import read_fields, split_names
+from napari_cervcell.learning.evaluation import match_points
 from napari_cervcell.models import load_model
 from napari_cervcell.review import Session
 from napari_cervcell.simulation.data import Truth, lay_out
@@ -90,12 +91,9 @@ def sitting(
 
 def found_of(found: Cells, truth: Truth) -> np.ndarray:
     """Return bool (m,): the cells of the truth that are found, as `cervcell evaluate` has it."""
-    centres = centres_of(truth.boxes)
     hit = np.zeros(len(truth), bool)
-    for i in np.argsort(-found.scores):
-        distances = np.linalg.norm(centres - found.centres[i], axis=1)
-        nearest = int(distances.argmin())
-        hit[nearest] |= distances[nearest] <= 24
+    matched = match_points(found, centres_of(truth.boxes))
+    hit[matched[matched >= 0]] = True
     return hit
 
 

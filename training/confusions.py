@@ -16,9 +16,8 @@ import numpy as np
 from PIL import Image
 from train import fields_of
 
-from napari_cervcell.cells import Cells
 from napari_cervcell.learning.crops import resample
-from napari_cervcell.learning.evaluation import evaluate, judged, match_points
+from napari_cervcell.learning.evaluation import judged, match_points, score_cells
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.models import Model, load_model
 from napari_cervcell.taxonomy import BETHESDA
@@ -32,11 +31,11 @@ Named = tuple[float, Field, tuple[float, float]]  # how sure the model is of the
 
 def named_cells(model: Model, fields: list[Field]) -> dict[tuple[int, int], list[Named]]:
     """Return the found cells of `fields` by (true class, class given), the surest first."""
-    threshold = evaluate(model, fields)["threshold"]
+    results = [judged(model, field) for field in fields]
+    threshold = score_cells(results, model.taxonomy.names)["threshold"]
     pairs: dict[tuple[int, int], list[Named]] = {}
-    for field in fields:
-        cells, points, labels = judged(model, field)
-        cells: Cells = cells[cells.scores >= threshold]
+    for field, (found, points, labels) in zip(fields, results, strict=True):
+        cells = found[found.scores >= threshold]
         matched = match_points(cells, points)
         for i in np.flatnonzero(matched >= 0):
             x, y = points[matched[i]].tolist()

@@ -30,7 +30,7 @@ from scipy import ndimage as ndi
 from torch import Tensor
 from train import fields_of
 
-from napari_cervcell.cells import Cells, centres_of
+from napari_cervcell.cells import centres_of
 from napari_cervcell.learning.crops import resample, stained
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.losses import exclusive_cross_entropy
@@ -59,10 +59,10 @@ class Example:
     known: Mask
 
 
-def around(field: Field, box: NDArray[np.float32], side: int = SIDE) -> NDArray[np.uint8]:
+def around(field: Field, box: NDArray[np.float32]) -> NDArray[np.uint8]:
     x, y = centres_of(box[None])[0].tolist()
-    whole = side * MPP / field.mpp
-    return resample(field.rgb, x - whole / 2, y - whole / 2, whole, side)
+    whole = SIDE * MPP / field.mpp
+    return resample(field.rgb, x - whole / 2, y - whole / 2, whole, SIDE)
 
 
 def seeded(rgb: NDArray[np.uint8]) -> tuple[Mask, Mask] | None:
@@ -162,8 +162,7 @@ def train(data: list[Example], labels: NDArray[np.int64], seed: int) -> Outliner
 @torch.inference_mode()
 def nucleus_of(model: Outliner, rgb: NDArray[np.uint8]) -> Nuclei:
     middle = np.array([[SIDE / 2 - 30, SIDE / 2 - 30, SIDE / 2 + 30, SIDE / 2 + 30]], np.float32)
-    cell = Cells(middle, np.zeros(1, np.int16), np.ones(1, np.float32), np.ones(1, np.float32))
-    return outlines(model.network(to_input(rgb[None]))[0], cell, reach=2.0)
+    return outlines(model.network(to_input(rgb[None]))[0], middle, reach=2.0)
 
 
 def filled(polygon: NDArray[np.float32]) -> Mask:

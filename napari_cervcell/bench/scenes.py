@@ -95,7 +95,7 @@ class _Scenes:
         self._reviewed()
         self.hands.key("n")
         self.hands.key("n")
-        self.hands.wait("the nucleus is measured", lambda: self.desk.nucleus.nucleus is not None, _PATIENCE)
+        self.hands.wait("the nucleus is measured", lambda: self.desk.nucleus.is_known, _PATIENCE)
         self.hands.rest(0.5)
         self._picture("reviewing")
 

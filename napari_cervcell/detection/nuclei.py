@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ..cells import Cells, FloatArray
+from ..cells import FloatArray
 from ..models import Outliner, outlines, to_input
 from ..slides import Slide
 from .engines import DetectionError
@@ -55,10 +55,8 @@ def nucleus_of(model: Outliner, slide: Slide, box: FloatArray, others: FloatArra
     x, y = corner.tolist()
     rgb = slide.read_scaled(x, y, side * downsample, side * downsample, downsample)
     boxes = ((np.concatenate([box[None], others]) - np.tile(corner, 2)) / downsample).astype(np.float32)
-    n = len(boxes)
-    cells = Cells(boxes, np.zeros(n, np.int16), np.ones(n, np.float32), np.ones(n, np.float32))
     with torch.inference_mode():
-        nuclei = outlines(model.network(to_input(rgb[None]))[0], cells, _REACH)
+        nuclei = outlines(model.network(to_input(rgb[None]))[0], boxes, _REACH)
     area = float(nuclei.areas[0]) * model.mpp**2
     if area < _SMALLEST:
         return None

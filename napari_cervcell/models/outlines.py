@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..cells import Cells
+from ..cells import centres_of
 
 __all__ = ["Nuclei", "outline", "outlines"]
 
@@ -35,8 +35,8 @@ class Nuclei:
     shares: NDArray[np.float32]
 
 
-def outlines(logits: Tensor, cells: Cells, reach: float = 1.0) -> Nuclei:
-    """Find the nuclei of the `cells` of one image, boxes in px of the network's input, in its `logits` (h, w).
+def outlines(logits: Tensor, boxes: NDArray[np.float32], reach: float = 1.0) -> Nuclei:
+    """Find the nuclei of the cells in `boxes` (n, 4), px of the network's input, in the `logits` (h, w) of its image.
 
     The nucleus of a cell is what hangs together with its centre, or with the nucleus pixel nearest to it, within its
     box, or a box `reach` times as wide: a detector's boxes are of the usual size, and some nuclei are larger. Where
@@ -44,19 +44,19 @@ def outlines(logits: Tensor, cells: Cells, reach: float = 1.0) -> Nuclei:
     """
     inside = (logits > 0).cpu().numpy()
     h, w = inside.shape
-    half = reach * (cells.boxes[:, 2:] - cells.boxes[:, :2]) / 2
-    within = np.concatenate([cells.centres - half, cells.centres + half], axis=1)
-    owner = _owners(within, cells.centres, h, w)
+    centres, sides = centres_of(boxes), boxes[:, 2:] - boxes[:, :2]
+    half = reach * sides / 2
+    within = np.concatenate([centres - half, centres + half], axis=1)
+    owner = _owners(within, centres, h, w)
     polygons: list[NDArray[np.float32]] = []
-    areas = np.zeros(len(cells), np.float32)
-    for i, (box, (cx, cy)) in enumerate(zip(within, cells.centres, strict=True)):
+    areas = np.zeros(len(boxes), np.float32)
+    for i, (box, (cx, cy)) in enumerate(zip(within, centres, strict=True)):
         x1, y1 = (max(int(np.floor(v)), 0) for v in box[:2])
         x2, y2 = min(int(np.ceil(box[2])), w), min(int(np.ceil(box[3])), h)
         mine = inside[y1:y2, x1:x2] & (owner[y1:y2, x1:x2] == i)
         mask = _around(mine, cx - x1, cy - y1)
         areas[i] = mask.sum()
         polygons.append(outline(mask) + np.array([x1, y1], np.float32))
-    sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
     return Nuclei(polygons, areas, np.minimum(areas / np.maximum(sides.prod(1), 1.0), 1.0))
 
 

@@ -32,6 +32,8 @@ class CurrentNucleus(QObject):
     ----------
     nucleus : Nucleus or None
         None while it is not known, and where none is to be seen.
+    is_known : bool
+        Whether the current cell has been measured, with a nucleus or without.
     """
 
     changed = Signal()
@@ -43,6 +45,7 @@ class CurrentNucleus(QObject):
         self._model: Outliner | None = None
         self._wanted = 0  # which cell it is, of all that have been current
         self._asked: int | None = None  # the one that is being measured
+        self._known: int | None = None  # the one that was measured last
         self._soon = QTimer(self, singleShot=True, interval=_REST_MS)
         self._soon.timeout.connect(self._ask)
         desk.opened.connect(self._opened)
@@ -61,6 +64,10 @@ class CurrentNucleus(QObject):
         self._wanted += 1
         self._set(None)
         self._soon.start()
+
+    @property
+    def is_known(self) -> bool:
+        return self._known == self._wanted
 
     def _set(self, nucleus: Nucleus | None) -> None:
         if nucleus is not self.nucleus:
@@ -95,7 +102,8 @@ class CurrentNucleus(QObject):
 
     def _take(self, measured: tuple[int, Nucleus | None]) -> None:
         number, nucleus = measured
-        if number == self._wanted:
+        self._known = number
+        if self.is_known:
             self._set(nucleus)
 
     def _ended(self) -> None:

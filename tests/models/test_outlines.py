@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_cervcell.cells import Cells
 from napari_cervcell.models import Model, ModelError, Outliner, UNet, load_model, load_outliner, outlines, save_model
 from napari_cervcell.models.outlines import outline
 from napari_cervcell.models.unet import build_unet
@@ -20,9 +19,8 @@ from napari_cervcell.models.unet import build_unet
 Y, X = np.mgrid[:96, :96] + 0.5
 
 
-def cells_of(*boxes: tuple[float, float, float, float]) -> Cells:
-    n = len(boxes)
-    return Cells(np.array(boxes, np.float32), np.zeros(n, np.int16), np.ones(n, np.float32), np.ones(n, np.float32))
+def boxes_of(*boxes: tuple[float, float, float, float]) -> np.ndarray:
+    return np.array(boxes, np.float32)
 
 
 def logits_of(mask: np.ndarray) -> Tensor:
@@ -36,7 +34,7 @@ def area_of(polygon: np.ndarray) -> float:
 
 def test_a_nucleus_has_its_outline_area_and_share_of_the_cell() -> None:
     mask = (X > 20) & (X < 30) & (Y > 40) & (Y < 52)
-    nuclei = outlines(logits_of(mask), cells_of((15, 36, 39, 60)))
+    nuclei = outlines(logits_of(mask), boxes_of((15, 36, 39, 60)))
     assert nuclei.polygons[0].tolist() == [[20, 40], [30, 40], [30, 52], [20, 52]]
     assert nuclei.areas.tolist() == [120]
     assert nuclei.shares[0] == pytest.approx(120 / 24**2)
@@ -44,7 +42,7 @@ def test_a_nucleus_has_its_outline_area_and_share_of_the_cell() -> None:
 
 def test_touching_nuclei_are_shared_out_between_their_cells() -> None:
     mask = (np.hypot(X - 35, Y - 48) < 9) | (np.hypot(X - 51, Y - 48) < 9)
-    nuclei = outlines(logits_of(mask), cells_of((20, 33, 50, 63), (36, 33, 66, 63)))
+    nuclei = outlines(logits_of(mask), boxes_of((20, 33, 50, 63), (36, 33, 66, 63)))
     assert nuclei.areas.sum() == mask.sum()
     assert abs(nuclei.areas[0] - nuclei.areas[1]) <= 18
     assert nuclei.polygons[0][:, 0].max() <= nuclei.polygons[1][:, 0].min()
@@ -52,18 +50,18 @@ def test_touching_nuclei_are_shared_out_between_their_cells() -> None:
 
 def test_dirt_beside_the_nucleus_does_not_count() -> None:
     nucleus, dirt = np.hypot(X - 48, Y - 48) < 8, np.hypot(X - 60, Y - 60) < 2
-    nuclei = outlines(logits_of(nucleus | dirt), cells_of((33, 33, 63, 63)))
+    nuclei = outlines(logits_of(nucleus | dirt), boxes_of((33, 33, 63, 63)))
     assert nuclei.areas[0] == nucleus.sum()
 
 
 def test_a_cell_without_a_nucleus_or_beyond_the_image_has_none() -> None:
-    nuclei = outlines(logits_of(np.hypot(X - 20, Y - 20) < 8), cells_of((50, 50, 80, 80), (-60, -60, -40, -40)))
+    nuclei = outlines(logits_of(np.hypot(X - 20, Y - 20) < 8), boxes_of((50, 50, 80, 80), (-60, -60, -40, -40)))
     assert nuclei.areas.tolist() == [0, 0]
     assert [len(p) for p in nuclei.polygons] == [0, 0]
 
 
 def test_a_nucleus_on_the_images_edge_is_outlined_up_to_it() -> None:
-    nuclei = outlines(logits_of(np.hypot(X - 2, Y - 94) < 8), cells_of((-13, 79, 17, 109)))
+    nuclei = outlines(logits_of(np.hypot(X - 2, Y - 94) < 8), boxes_of((-13, 79, 17, 109)))
     polygon = nuclei.polygons[0]
     assert polygon[:, 0].min() == 0
     assert polygon[:, 1].max() == 96
@@ -109,9 +107,9 @@ def test_a_unet_learns_to_outline_drawn_nuclei() -> None:
         loss.backward()
         optimiser.step()
     image, _, truth = drawn(rng)
-    cells = cells_of(*((x - 15, y - 15, x + 15, y + 15) for x, y, _ in truth))
+    boxes = boxes_of(*((x - 15, y - 15, x + 15, y + 15) for x, y, _ in truth))
     with torch.inference_mode():
-        nuclei = outlines(network.eval()(image[None])[0], cells)
+        nuclei = outlines(network.eval()(image[None])[0], boxes)
     for (_, _, radius), area, share in zip(truth, nuclei.areas, nuclei.shares, strict=True):
         assert area == pytest.approx(np.pi * radius**2, rel=0.15)
         assert share == pytest.approx(area / 900)
