@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .bench.commands import add_screenshots, add_sitting
+from .bench.commands import add_benchmarks, add_screenshots
 from .errors import CervcellError
 from .simulation.command import add_simulate_command
 from .ui.command_line import add_window_commands
@@ -113,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--device", choices=DEVICES, default="cpu-torch", help="what computes; auto: as detect does")
 
+    quantize = command(
+        "quantize",
+        _quantize,
+        "Make a model quicker on processors: in 8-bit integers, for all detection to come, if it still finds the same.",
+    )
+    which = quantize.add_mutually_exclusive_group()
+    which.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    which.add_argument("--case", type=Path, help="the model in use in this case")
+    quantize.add_argument("--undo", action="store_true", help="detect as before again")
+
     add_simulate_command(command, _progress)
     export = command("export", _export, "Write the cells of a case to a file.")
     export.add_argument("case", type=Path)
@@ -141,38 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = commands.add_parser(
         "bench", help="Measure this machine and this package beside others.", description="Measure, beside others."
     ).add_subparsers(required=True, metavar="what")
-    streaming = command(
-        "streaming",
-        _bench_streaming,
-        "Measure how fast a slide is read and shown, beside every other way that is installed.",
-        kinds,
-    )
-    streaming.epilog = (
-        "Two slides to measure on: 'cervcell make-slide smooth.svs --size 100000 100000', and the same with "
-        "'--noise 10 --quality 90' for one that is hard to decode. Peers: pip install 'napari-cervcell[bench]'."
-    )
-    streaming.add_argument("slide", type=Path)
-    streaming.add_argument("--only", nargs="+", metavar="FIGURE", help="only these figures, e.g. read_vs_decode")
-    streaming.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
-    streaming.add_argument(
-        "--seconds", type=float, default=60.0, help="to pan while memory is watched (default: %(default)s)"
-    )
-    streaming.add_argument("--steps", type=int, help="of the recorded trace in the window (default: all)")
-
-    overlay = command(
-        "overlay", _bench_overlay, "Measure what very many cells cost in the window, beside napari's own layers.", kinds
-    )
-    overlay.add_argument("--cells", type=_count, default=1_000_000, help="how many (default: %(default)s)")
-    overlay.add_argument("--slide", type=Path, help="on which slide; by default one is made for it")
-    overlay.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
-
-    detecting = command("detect", _bench_detect, "Measure how fast cells are found, beside limits and peers.", kinds)
-    detecting.add_argument("slide", type=Path)
-    detecting.add_argument("--model", type=Path, help="model file (default: the shipped one)")
-    detecting.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best)")
-    detecting.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
-    detecting.add_argument("--repeats", type=_count, default=5, help="of everything, in turn (default: %(default)s)")
-    add_sitting(lambda name, run, text: command(name, run, text, kinds), _measured, _progress)
+    add_benchmarks(lambda name, run, text: command(name, run, text, kinds), DEVICES, _progress)
     return parser
 
 
@@ -305,6 +284,31 @@ def _evaluate(options: argparse.Namespace) -> Answer:
     return answer | {"device": engine.name}
 
 
+def _quantize(options: argparse.Namespace) -> Answer:
+    from .casefile import Case
+    from .detection.conversion import forget_quantized
+    from .learning import current_model
+    from .models import load_model
+    from .quantizing import quantize
+
+    if options.case:
+        with Case.open(options.case) as case:
+            model = current_model(case)
+    else:
+        model = load_model(options.model)
+    if options.undo:
+        forget_quantized(model)
+        return {"model": model.id, "used": False}
+    result = quantize(model, _progress)
+    return {
+        "model": model.id,
+        "used": result.used,
+        "ap_before": result.before,
+        "ap_after": result.after,
+        "fields": result.fields,
+    }
+
+
 def _export(options: argparse.Namespace) -> Answer:
     from .casefile import Case, export_case
 
@@ -347,50 +351,6 @@ def _make_slide(options: argparse.Namespace) -> Answer:
         "bytes_per_pixel": round(made.bytes_per_pixel, 4),
         "seconds": round(time.monotonic() - start, 1),
     }
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-def _measured(bench: Any, options: argparse.Namespace) -> Answer:
-    """Run a benchmark; return its figures as they are, or in words."""
-    from .bench.figures import in_words
-
-    try:
-        figures = bench.run()
-    finally:
-        _progress("")
-    if options.json:
-        return dict(figures)
-    return {name: in_words(said) for name, said in figures.items()} | {"measured with": bench.notes}
-
-
-def _bench_streaming(options: argparse.Namespace) -> Answer:
-    from .bench.streaming import FIGURES, Streaming
-
-    unknown = set(options.only or ()) - set(FIGURES)
-    if unknown:
-        raise CommandError(f"There is no figure {', '.join(sorted(unknown))}. There are {', '.join(FIGURES)}.")
-    bench = Streaming(
-        options.slide, options.only or FIGURES, options.repeats, options.seconds, options.steps, _progress
-    )
-    return _measured(bench, options)
-
-
-def _bench_overlay(options: argparse.Namespace) -> Answer:
-    from .bench.overlay import Overlaid
-
-    return _measured(Overlaid(options.cells, options.slide, options.repeats, _progress), options)
-
-
-def _bench_detect(options: argparse.Namespace) -> Answer:
-    from .bench.detecting import Detecting
-
-    bench = Detecting(options.slide, options.model, options.device, options.tiles, options.repeats, progress=_progress)
-    return _measured(bench, options)
 
 
 def _slide_of(case: Case, given: Path | None) -> Path:

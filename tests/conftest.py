@@ -22,6 +22,14 @@ settings.register_profile("cervcell", deadline=None)
 settings.load_profile("cervcell")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was converted or seen on this machine before, e.g. models in 8 bits, changes nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shipped_model() -> Model:
     return load_model()
@@ -40,7 +48,7 @@ def sample() -> Slide:
 
 
 @pytest.fixture(scope="session")
-def _few_fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replay")
     rows = {
         name: list(csv.DictReader((rounds.REPLAY / name).open(encoding="utf-8")))
@@ -59,9 +67,9 @@ def _few_fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def few_earlier_fields(_few_fields: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_earlier_fields(few_fields: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Rounds in this process replay four earlier fields and watch two, of the 36 that ship: that takes seconds less."""
-    monkeypatch.setattr(rounds, "REPLAY", _few_fields)
+    monkeypatch.setattr(rounds, "REPLAY", few_fields)
     rounds._replay.cache_clear()
     yield
     rounds._replay.cache_clear()

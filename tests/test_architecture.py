@@ -24,11 +24,13 @@ MAY_USE: dict[str, set[str]] = {
     "detection": {"models", "casefile", "slides"} | GROUND,
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "ui": {"quantizing", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "quantizing": {"learning", "detection", "models", "casefile"} | GROUND,
     "simulation": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "bench": {"ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "cli": {"simulation", "bench", "batch", "ui", "review", "learning", "detection", "models", "casefile", "slides"}
+    "cli": {"simulation", "bench", "batch", "quantizing", "ui", "review", "learning", "detection", "models"}
+    | {"casefile", "slides"}
     | GROUND,
 }
 WINDOW = {"napari", "qtpy", "superqt", "magicgui", "vispy", "PyQt5", "PyQt6", "PySide6"}

@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CervcellError
-from ..models import Model, Network, predict, to_input
+from ..models import Model, predict, to_input
 from ..models.heads import Dense
-from ..models.modelfile import digest_of
-from ..models.network import both_looks, looks
-
-try:
-    import openvino
-except ImportError:  # there are no wheels of it for some machines
-    openvino = None
+from .conversion import converted, openvino, quantized
 
 __all__ = ["DEVICES", "AnySize", "DetectionError", "Engine", "infer", "make_engine", "pick_device"]
 
 DEVICES = ("auto", "cuda", "mps", "cpu", "cpu-openvino", "cpu-openvino-f32", "cpu-torch")
 """What can be asked for. "cpu" is the faster of the processor's engines; "cpu-openvino-f32" computes in full precision
-also where the processor has units for less, so that the last digits of scores are those of any other machine."""
+also where the processor has units for less or the model was quantized, so that the last digits of scores are those of
+any other machine."""
 
 _CUDA_BATCH = 8
-_KEPT = 8  # converted models kept on disk
 
 
 class DetectionError(CervcellError):
@@ -94,7 +81,9 @@ def make_engine(model: Model, device: str, height: int, width: int, threads: int
     if not device.startswith("cpu-openvino"):
         return TorchEngine(model, device, threads)
     try:
-        return OpenVINOEngine(model, device, height, width, threads)
+        core = openvino.Core()
+        whole = quantized(model, core) if device == "cpu-openvino" else None
+        return OpenVINOEngine(whole or converted(model, core), device, height, width, threads, int8=whole is not None)
     except Exception as error:  # whatever a converter and a compiler can raise
         engine = TorchEngine(model, "cpu-torch", threads)
         engine.words += f", for OpenVINO cannot run this model ({str(error).strip().splitlines()[-1][:120]})"
@@ -144,9 +133,23 @@ class OpenVINOEngine:
     """OpenVINO on the processor: in bfloat16 where that has units for it, else in float32.
 
     Several tiles are computed at once, each by a few threads: that keeps all cores busy, which one tile does not.
+
+    Parameters
+    ----------
+    converted : OpenVINO model
+        Its shape becomes that of the tiles.
+    device : str
+        A name from `DEVICES`.
+    height, width : int
+        Of the tiles.
+    threads : int, optional
+    int8 : bool
+        Whether `converted` is quantized: what it still has in floating point is then all that the above is about.
     """
 
-    def __init__(self, model: Model, device: str, height: int, width: int, threads: int | None = None) -> None:
+    def __init__(
+        self, converted: Any, device: str, height: int, width: int, threads: int | None = None, int8: bool = False
+    ) -> None:
         core = openvino.Core()
         short = device == "cpu-openvino" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
@@ -155,11 +158,11 @@ class OpenVINOEngine:
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        converted = _converted(model, core)
         converted.reshape([1, height, width, 3])
         compiled = core.compile_model(converted, "CPU", settings)
         self.name = device
-        self.words = f"processor (OpenVINO, {'bfloat16' if short else 'float32'})"
+        precision = "8-bit integers" if int8 else "bfloat16" if short else "float32"
+        self.words = f"processor (OpenVINO, {precision})"
         self.batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(self.batch)]
 
@@ -179,82 +182,6 @@ class OpenVINOEngine:
             # copied: the next call writes to the same memory
             parts += [Dense(*(torch.from_numpy(np.array(t.data)) for t in r.output_tensors)) for r in running]
         return _each(lambda *tensors: torch.cat(tensors), *parts)
-
-
-class _Eyes(nn.Module):
-    """The part of a network that most rounds leave as it is, from bytes to features; with `_Head`, all of it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        return tuple(t for x in looks(self.network, to_input(rgb)) for t in self.network.look(x))
-
-
-class _Head(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.head = network.head
-
-    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        said = [self.head(*features[i : i + 2]) for i in range(0, len(features), 2)]
-        return tuple(t for t in both_looks(*said) if t is not None)
-
-
-def _converted(model: Model, core: Any) -> Any:
-    """Return `model` as an OpenVINO model for images of any size, from disk as far as it was converted before.
-
-    Its head is converted by itself: after a quick round nothing else is new, and the rest takes many times as long.
-    """
-    network = model.network
-    example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-
-    def whole() -> Any:
-        features = _Eyes(network).eval()(example)
-        head = _convert(_Head(network), features)
-        frozen = nn.ModuleList([network.backbone, network.neck])
-        eyes = _kept(
-            f"{digest_of(frozen, str(network.rotations))[:12]}-eyes", core, lambda: _convert(_Eyes(network), example)
-        )
-        for parameter, result in zip(head.get_parameters(), eyes.get_results(), strict=True):
-            for reader in parameter.output(0).get_target_inputs():
-                reader.replace_source_output(result.input_value(0))
-        return openvino.Model(head.get_results(), eyes.get_parameters())
-
-    with torch.no_grad():
-        return _kept(model.id, core, whole)
-
-
-def _convert(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracing
-        traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
-        return openvino.convert_model(traced, example_input=example)
-
-
-def _kept(name: str, core: Any, make: Callable[[], Any]) -> Any:
-    """Return the OpenVINO model `name` from disk, or what `make` makes, kept there for the next time."""
-    version = openvino.get_version().replace("/", "_")
-    folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "openvino"
-    place = folder / f"{name}-{version}"
-    with suppress(RuntimeError, OSError):
-        if (place / "model.xml").exists():
-            os.utime(place)  # what is used stays
-            return core.read_model(place / "model.xml")
-    made = make()
-    # a cache that cannot be written costs seconds at the next start, no more
-    with suppress(OSError, RuntimeError):
-        folder.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder))
-        try:
-            openvino.save_model(made, part / "model.xml", compress_to_fp16=False)
-            part.rename(place)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        for old in sorted(folder.iterdir(), key=os.path.getmtime)[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    return made
 
 
 def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:

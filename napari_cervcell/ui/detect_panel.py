@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from .overview_panel import position_words
 from .parts import Button, let_shrink, tool_button
+from .quantizer import Quantizer
 from .shade import Shade
 from .tasks import time_left
 
@@ -82,6 +83,7 @@ class DetectPanel(QWidget):
         self.status.setWordWrap(True)
         self.status.setToolTip("Cells found, speed and time left")
         self.shade = Shade(desk)
+        self.quicker = Quantizer(desk)
         self.show_skipped = QCheckBox("Shade what is skipped")
         self.show_skipped.setToolTip("Shade empty glass, pen strokes and bubbles' rims, which a whole scan leaves out")
         self.show_skipped.toggled.connect(self.shade.show)
@@ -92,6 +94,7 @@ class DetectPanel(QWidget):
         below = QVBoxLayout(self.seldom)
         below.setContentsMargins(0, 0, 0, 0)
         below.addWidget(device_form.native)
+        below.addWidget(self.quicker)
         below.addWidget(self.show_skipped)
         self.seldom.hide()
         self.more.toggled.connect(self.seldom.setVisible)
