@@ -17,7 +17,8 @@ import numpy as np
 import psutil
 
 from ..slides import open_slide
-from ..ui.app import dock, steady
+from ..ui.app import dock
+from ..ui.steadiness import keep_steady
 from .cells import random_cells
 from .figures import OURS
 from .trace import Step, fit
@@ -64,7 +65,7 @@ class _Cells:
 class _Ours(_Cells):
     def open_slide(self) -> None:
         self.widget = dock(self.stage.viewer)
-        steady(self.widget)  # as in a window of our own
+        keep_steady()  # as in a window of our own
         self.widget.desk.next_case_path = self.stage.path.with_name("no cells.cervcell")
         self.stage.open()
 

@@ -18,8 +18,9 @@ import numpy as np
 from qtpy.QtCore import QPoint
 
 from ..slides import sample_slide
-from ..ui.app import dock, steady
+from ..ui.app import dock
 from ..ui.hands import Hands
+from ..ui.steadiness import keep_steady
 from .figures import OURS
 from .window import Stage
 
@@ -39,7 +40,7 @@ class _Sitting:
         self.stage, self.job = stage, job
         self.hands = Hands(stage.viewer, dock(stage.viewer))
         self.widget, self.desk = self.hands.widget, self.hands.widget.desk
-        steady(self.widget)  # as in a window of our own
+        keep_steady()  # as in a window of our own
         self.waits: dict[str, list[float]] = {}
         self.pans: dict[str, list[float]] = {}
         self.seconds: dict[str, float] = {}

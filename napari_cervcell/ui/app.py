@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +10,15 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 
 from ..review.worklist import Worklist
 from ..slides import open_slide
+from .steadiness import keep_steady
 from .widget import ReviewWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["dock", "launch", "launch_worklist", "open_window", "steady"]
+__all__ = ["dock", "launch", "launch_worklist", "open_window"]
 
 PLUGIN = "napari-cervcell"
-
-_M_MMAP_THRESHOLD = -3  # in malloc.h
 
 
 def dock(viewer: napari.viewer.Viewer) -> ReviewWidget:
@@ -92,24 +88,5 @@ def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
         if (list_of_napari := widget.window().findChild(QDockWidget, name)) is not None:
             list_of_napari.hide()
     QApplication.processEvents()  # the canvas gets its size before a slide is fitted into it
-    steady(widget)
+    keep_steady()
     return viewer, widget
-
-
-def steady(widget: ReviewWidget) -> None:
-    """Keep a process that has this window alone from holding it for housekeeping, and from growing.
-
-    Python's searches for garbage go through all that was ever imported, which takes 0.2 s with napari and 0.4 s with an
-    engine beside it: what is there now, and again when the first engine has come, is left out of them. And glibc keeps
-    what large arrays leave, 100 MB after a look at a million cells: from 1 MiB on it shall give that back.
-    """
-    found = widget.desk.detection.found
-
-    def again(_steps: object) -> None:
-        gc.freeze()
-        found.disconnect(again)
-
-    gc.freeze()
-    found.connect(again)
-    with suppress(OSError, AttributeError):  # elsewhere there is another library, with habits of its own
-        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 1 << 20)

@@ -19,7 +19,8 @@ from ..review.places import case_path_for
 from ..slides import Slide
 from .memory import Memory
 from .nuclei import CurrentNucleus
-from .tasks import Detection, Training, use_torch
+from .steadiness import load_torch
+from .tasks import Detection, Training
 from .view import Rectangle, View
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ class Desk(QObject):
         case = self._case
 
         def bring_in() -> int:
-            use_torch()
+            load_torch()
             return import_model(case, path)
 
         def brought_in(number: int) -> None:

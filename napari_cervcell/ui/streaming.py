@@ -45,6 +45,9 @@ def stream_of(data: Any) -> Stream | None:
 
 def follow(viewer: Any) -> None:
     """Draw what lands for every slide that is in `viewer` or will be; to be told so again does no harm."""
+    from .frames import hasten
+
+    hasten(viewer)
     events = viewer.layers.events
     events.inserted.connect(_came)
     events.removed.connect(_went)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import GeneratorWorker, create_worker
 
 from ..learning import TrainingProcess
+from .steadiness import load_torch
 
 if TYPE_CHECKING:
     from ..casefile import Case
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from .view import Rectangle
 
 __all__ = ["Detection", "Training", "time_left"]
-
-
-def use_torch() -> None:
-    """Make ready for torch to be loaded; call before every import that may load it.
-
-    triton, which torch loads with it where it is installed, brings a copy of LLVM of its own. Where OpenGL is done by
-    Mesa's software renderer, whose LLVM is in the process already, loading it ends the process. Nothing here compiles
-    models, so torch is told that there is no triton.
-    """
-    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 
 def time_left(seconds: float) -> str:
@@ -95,7 +85,7 @@ class Detection(QObject):
 
         def look() -> Iterator[Progress]:
             # torch is loaded here, not with the window: that takes seconds
-            use_torch()
+            load_torch()
             from ..detection import Scan
             from ..slides import foreground
 

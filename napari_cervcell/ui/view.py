@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-__all__ = ["View"]
+__all__ = ["View", "canvas_of"]
 
 Rectangle = tuple[float, float, float, float]
 Place = tuple[float, float, float]
@@ -18,6 +18,11 @@ _FORTYFOLD = 40 * 0.25  # µm: 40x is 0.25 µm per screen px, whatever the objec
 
 CLOSE_UP = 40.0
 """canvas px: a cell that one is taken to is at least this large"""
+
+
+def canvas_of(viewer: napari.viewer.Viewer) -> Any:
+    """Return napari's canvas; it has no public name, and nothing but this knows where it is."""
+    return getattr(viewer, "__wrapped__", viewer).window._qt_viewer.canvas
 
 
 class View:
@@ -43,8 +48,7 @@ class View:
 
     @property
     def canvas(self) -> Any:
-        """napari's canvas; it has no public name, and nothing but this knows where it is."""
-        return getattr(self.viewer, "__wrapped__", self.viewer).window._qt_viewer.canvas
+        return canvas_of(self.viewer)
 
     @property
     def zoom(self) -> float:

@@ -63,6 +63,25 @@ def test_a_jump_shows_the_coarse_picture_and_becomes_sharp(sit_down, slide_path:
     assert np.abs(np.diff(sharp[middle], axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[middle], axis=0)).mean()
 
 
+def test_a_step_of_the_camera_takes_one_frame(sit_down, slide_path: Path) -> None:
+    """napari by itself draws a second one: only then it knows of what the camera looks at."""
+    hands: Hands = sit_down(slide_path)
+    view, frames = hands.widget.desk.view, []
+
+    def go(x: float) -> None:
+        hands.viewer.scene.camera.center = (3000 * view.layer.scale[0], x * view.layer.scale[1])
+        hands.rest(0.3)
+        hands.wait_sharp()
+
+    hands.look_at((4000, 3000, 4060, 3060))
+    view.zoom = 0.5
+    for x in (6000, 4000):  # all that will be shown has been read
+        go(x)
+    view.canvas._scene_canvas.events.draw.connect(frames.append)
+    go(6000)
+    assert len(frames) == 1
+
+
 @pytest.mark.parametrize(("ratio", "level"), [(1.0, 1), (2.0, 0)])
 def test_a_display_of_finer_pixels_shows_a_finer_level(
     sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, level: int

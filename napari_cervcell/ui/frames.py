@@ -1,0 +1,37 @@
+"""Frames of napari's canvas: what is looked at is settled before it is drawn, and others work while it is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+from vispy.gloo import gl
+
+from .view import canvas_of
+
+__all__ = ["hasten"]
+
+_hastened: WeakSet[Any] = WeakSet()
+
+
+def hasten(viewer: Any) -> None:
+    """Make every frame of `viewer` serve for more, and hold up nobody; to be told so again does no harm.
+
+    napari draws a frame and only then asks its layers for what the camera looks at, so that a step of the camera takes
+    two frames, the first one of the pixels of before. Here it asks first.
+
+    Where OpenGL is software, most of a frame is computed when Qt brings it to the screen, and Qt holds Python's lock
+    meanwhile: the threads that read tiles would stand still. So it is computed before, without the lock.
+    """
+    canvas = canvas_of(viewer)
+    if canvas in _hastened:
+        return
+    _hastened.add(canvas)
+    draw = canvas._scene_canvas.events.draw
+    draw.disconnect(canvas.on_draw)
+    draw.connect(canvas.on_draw, position="first")
+    draw.connect(_finish, position="last")
+
+
+def _finish(_event: Any) -> None:
+    gl.glFinish()
