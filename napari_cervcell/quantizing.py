@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ def quantize(model: Model, tell: Tell) -> Quantized:
     it, or it cannot be kept.
     """
     from .detection import conversion
-    from .detection.engines import AnySize, OpenVINOEngine, infer
+    from .detection.engines import AnySize, OpenVINOEngine
     from .learning import evaluate
     from .learning.rounds import replayed
 
@@ -83,16 +82,15 @@ def quantize(model: Model, tell: Tell) -> Quantized:
     except ImportError:
         raise QuantizeError("NNCF is not installed. Install it with: pip install 'napari-cervcell[quantize]'") from None
 
-    @cache
-    def engine(height: int, width: int) -> OpenVINOEngine:
-        return OpenVINOEngine(made.clone(), "cpu-openvino", height, width, int8=True)
+    def candidate(_model: Model, device: str, height: int, width: int) -> OpenVINOEngine:
+        return OpenVINOEngine(made.clone(), device, height, width, int8=True)
 
-    def check(look: Callable[..., Any], text: str) -> float:
+    def check(look: AnySize, text: str) -> float:
         figures = evaluate(model, watched, lambda done, of: tell(f"{text}, field {done} of {of}"), look=look)
         return float(figures["ap"])
 
     before = check(AnySize(model, "cpu-openvino-f32"), "Checking the model as it was")
-    after = check(lambda tiles: infer(engine(*tiles.shape[1:3]), tiles), "Checking it in 8 bits")
+    after = check(AnySize(model, "cpu-openvino", candidate), "Checking it in 8 bits")
     result = Quantized(before, after, len(watched))
     try:
         if result.used:

@@ -24,7 +24,7 @@ MAY_USE: dict[str, set[str]] = {
     "detection": {"models", "casefile", "slides"} | GROUND,
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "ui": {"quantizing", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "quantizing": {"learning", "detection", "models", "casefile"} | GROUND,
     "simulation": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,

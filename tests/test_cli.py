@@ -83,7 +83,6 @@ def test_info_says_what_a_slide_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("few_earlier_fields")
-@pytest.mark.usefixtures("few_earlier_fields")
 def test_the_loop_without_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Detect, annotate, train, detect with the new model, export, import."""
     case, slide = tmp_path / "a.cervcell", sample_slide()

@@ -39,13 +39,14 @@ def test_nobody_is_told_over_the_network(tmp_path: Path) -> None:
 SMALL = """
 import pathlib
 from napari_cervcell import quantizing
-from napari_cervcell.detection.conversion import forget_quantized, is_quantized
+from napari_cervcell.detection.conversion import forget_quantized, openvino, quantized
 from napari_cervcell.detection.engines import make_engine
 from napari_cervcell.learning import rounds
 from napari_cervcell.models import Model, build, config_of, load_model
 rounds.REPLAY = pathlib.Path(FIELDS)
 config = config_of("yollo", "small")
 model = Model(build(config).eval(), load_model().card | {"architecture": config})
+is_quantized = lambda model: quantized(model, openvino.Core()) is not None
 words = lambda device="cpu-openvino": make_engine(model, device, 64, 64).words
 before, said = words(), []
 result = quantizing.quantize(model, said.append)

@@ -30,7 +30,7 @@ try:
 except ImportError:  # there are no wheels of it for some machines
     openvino = None
 
-__all__ = ["converted", "forget_quantized", "is_quantized", "keep_quantized", "openvino", "quantize", "quantized"]
+__all__ = ["converted", "forget_quantized", "keep_quantized", "openvino", "quantize", "quantized"]
 
 _KEPT = 12  # converted models kept on disk
 
@@ -112,10 +112,6 @@ def keep_quantized(model: Model, made: Any) -> None:
 def quantized(model: Model, core: Any) -> Any | None:
     """Return what was kept of `model` in whole numbers of 8 bits, None where there is nothing."""
     return _read(_int8(model), core)
-
-
-def is_quantized(model: Model) -> bool:
-    return _place(_int8(model)).exists()
 
 
 def forget_quantized(model: Model) -> None:

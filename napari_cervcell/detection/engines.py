@@ -91,12 +91,15 @@ def make_engine(model: Model, device: str, height: int, width: int, threads: int
 
 
 class AnySize:
-    """An engine for images of whatever size comes: one is made for each size. `name` is that of the last one used."""
+    """An engine for images of whatever size comes: `make`, given all of this and the size, is asked for one for each.
 
-    def __init__(self, model: Model, device: str) -> None:
+    `name` is that of the last one used.
+    """
+
+    def __init__(self, model: Model, device: str, make: Callable[[Model, str, int, int], Engine] = make_engine) -> None:
         self.name = self.words = device
         self.batch = 1
-        self._of_size = cache(partial(make_engine, model, device))
+        self._of_size = cache(partial(make, model, device))
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
         engine = self._of_size(*pixels.shape[1:3])
