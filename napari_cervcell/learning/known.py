@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,13 @@ __all__ = [
     "case_fields",
     "checked_windows",
     "held_back",
+    "labelled_share",
     "read_windows",
 ]
 
 _HELD_BACK = 0.2
 _WINDOW = 640  # side of a field cut from the slide, px of the network's input
+_GRID = 8  # px between the places at which it is asked how much of a field is checked
 _LIKELY = 0.25  # score from which a detection was likely enough to be worth learning that it is none
 
 
@@ -145,3 +148,35 @@ def read_windows(
             mapped(known.checked),
             mapped(annotations.boxes[inside & back]),
         )
+
+
+def labelled_share(fields: Sequence[Field]) -> float:
+    """Return how many of the cells in `fields`, all of one mpp, are labelled, as far as checked regions tell.
+
+    Where nobody looked, cells are taken to lie as densely as in the checked regions. 0 where nothing is checked: nobody
+    knows what is missed.
+    """
+    labelled = inside = outside = 0
+    checked_area = unknown_area = 0.0
+    for field in fields:
+        height, width = field.rgb.shape[:2]
+        x, y = np.meshgrid(np.arange(0.5, width, _GRID), np.arange(0.5, height, _GRID))
+        share = float(_in_any(field.checked, x.ravel(), y.ravel()).mean())
+        checked_area += share * width * height
+        unknown_area += (1 - share) * width * height
+        in_checked = [_in_any(field.checked, *centres_of(boxes).T) for boxes in (field.boxes, field.left_out)]
+        inside += sum(int(of.sum()) for of in in_checked)
+        outside += int((~in_checked[0]).sum())
+        labelled += len(field.boxes)
+    if not checked_area or not labelled:
+        return 0.0
+    return labelled / (inside + max(outside, inside / checked_area * unknown_area))
+
+
+def _in_any(
+    boxes: NDArray[np.float32], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]
+) -> NDArray[np.bool_]:
+    """Return bool (n,): which of the places (`x`, `y`) lie in one of `boxes` (m, 4)."""
+    x1, y1, x2, y2 = boxes.T[:, :, None]
+    found: NDArray[np.bool_] = ((x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)).any(axis=0)
+    return found

@@ -16,11 +16,14 @@ from .losses import GradientBalance, Schedule, cross_entropy, exclusive_cross_en
 from .prototypes import prototypes
 from .targets import Targets
 
-__all__ = ["LossName", "Losses", "Objective", "likeness_loss"]
+__all__ = ["A_POS", "LossName", "Losses", "Objective", "likeness_loss"]
 
 LossName = Literal["exclusive", "ce", "focal", "ignore"]
 """How it is learnt where cells are. ``exclusive`` is what rounds use: Grad-Libra, and the exclusive branch where nobody
 has looked; ``ignore`` learns nothing there; ``ce`` and ``focal`` take all that nobody looked at for background."""
+
+A_POS = 0.6
+"""How strongly positives that are easy already are damped: the setting with the best rare classes in the paper."""
 
 _SCALE = 10.0  # of cosines, for their softmax
 _REACH = 3
@@ -64,7 +67,7 @@ class Objective:
 
     counts: Tensor
     generator: torch.Generator
-    a_pos: float = 0.6
+    a_pos: float = A_POS
     a_neg: float = 0.8
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0

@@ -18,7 +18,19 @@ from .fields import Field
 from .fitting import FitSettings, Step
 from .known import Known, RoundError, annotated_windows, checked_windows, held_back, read_windows
 from .newclasses import imprint
-from .rounds import EPOCH, Mixed, Outcome, begin, card_of, compared, judge, objective_of, replayed, taught
+from .rounds import (
+    EPOCH,
+    Mixed,
+    Outcome,
+    begin,
+    card_of,
+    compared,
+    judge,
+    objective_of,
+    replayed,
+    standing,
+    taught,
+)
 from .seen import Seen, SeenSampler, see
 
 __all__ = ["prepare", "quick_round"]
@@ -58,13 +70,13 @@ def quick_round(
     sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
     if earlier:
         sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
-    progress = float(parent.card.get("training", {}).get("progress", 1.0))
+    progress = standing(parent, fields)
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 100)),
         batch=_BATCH,
         seconds=None if steps else seconds,
         rate=5e-4,
-        progress=(progress, min(1.0, progress + 0.1)),
+        progress=(progress, progress),
         average=0.95,
         freeze_norm=True,
         epoch=EPOCH,

@@ -22,8 +22,6 @@ class Recipe:
         Whether it replays earlier fields, where there are any of the case's classes, and is judged on them too.
     rate : float
         Peak learning rate of the neck and the head.
-    carried : float
-        How far the exclusive schedule is carried on.
     frozen : int
         So many parts of the backbone keep their weights.
     """
@@ -31,13 +29,9 @@ class Recipe:
     loss: LossName = "exclusive"
     replay: bool = True
     rate: float = 5e-4
-    carried: float = 0.1
     frozen: int = _WHOLE_BACKBONE
 
 
 USUAL = Recipe()
-COLD = Recipe(replay=False, rate=1e-3, carried=0.12, frozen=3)
-"""For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
-
-The schedule is carried on slowly: while fewer than about one cell in eleven is labelled, the unknown ones taken for
-background push harder than the labelled ones pull, and what was found is unlearnt again."""
+COLD = Recipe(replay=False, rate=1e-3, frozen=3)
+"""For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier."""

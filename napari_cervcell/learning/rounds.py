@@ -23,9 +23,10 @@ from .crops import Crops, CropSampler
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
-from .known import Known, RoundError, case_fields, held_back
+from .known import Known, RoundError, case_fields, held_back, labelled_share
+from .losses import Schedule, pull_at_half
 from .newclasses import imprint
-from .objective import LossName, Objective
+from .objective import A_POS, LossName, Objective
 from .recipe import USUAL, Recipe
 from .targets import Targets
 
@@ -153,8 +154,8 @@ def train_round(
     It trains for about `seconds`, or where a script must get the same model twice, for exactly `steps`.
 
     Half of every batch comes from the case, half is replayed from fields that the shipped model learned from, so that
-    nothing is forgotten. Known elements take Grad-Libra, unknown ones the exclusive branch with its schedule carried on
-    from where the parent's card left it. Nothing is written: that is for the caller. Raises CervcellError.
+    nothing is forgotten. Known elements take Grad-Libra, unknown ones the exclusive branch, its schedule where
+    :func:`standing` says. Nothing is written: that is for the caller. Raises CervcellError.
     """
     say = on_stage or (lambda text: None)
     parent, known = begin(case, slide)
@@ -169,12 +170,12 @@ def train_round(
     sampler = CropSampler(fields, crops, rng)
     if replay:
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
-    progress = float(parent.card.get("training", {}).get("progress", 1.0))
+    progress = standing(parent, fields)
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 20)),
         seconds=None if steps else seconds,
         rate=recipe.rate,
-        progress=(progress, min(1.0, progress + recipe.carried)),
+        progress=(progress, progress),
         average=0.95,
         frozen=recipe.frozen,
         freeze_norm=True,
@@ -198,6 +199,18 @@ def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     if held_back(known.annotations.ids).all() and not len(known.checked):
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
     return parent, known
+
+
+def standing(parent: Model, fields: Sequence[Field]) -> float:
+    """Return where the exclusive schedule stands in a round on the case's `fields`, 0 to 1.
+
+    At the end, where the model has been trained to it before: it knows most cells, and what it believes in is excluded.
+    Else as far as the cells that are labelled by now allow.
+    """
+    progress = float(parent.card.get("training", {}).get("progress", 1.0))
+    if progress >= 1:
+        return 1.0
+    return Schedule().progress_for(labelled_share(fields), pull_at_half(A_POS))
 
 
 def objective_of(fields: Sequence[Field], student: Model, seed: int, loss: LossName = "exclusive") -> Objective:

@@ -141,7 +141,7 @@ def test_kept_mass_never_falls_with_time() -> None:
     assert kept[-1] > 0
 
 
-def settled(share: float, *, exclusive: bool) -> float:
+def settled(share: float, *, exclusive: bool, sampling: float = 0.5) -> float:
     """Where the score of identical inputs settles of which a `share` is labelled positive, the rest not at all."""
     n = 4000
     y = torch.zeros(n)
@@ -150,7 +150,7 @@ def settled(share: float, *, exclusive: bool) -> float:
     z = torch.full((), -2.0, requires_grad=True)
     generator = seeded(7)
     for _ in range(700):
-        loss = exclusive_cross_entropy(z.expand(n), y, known, tau=0.5, sampling=0.5, generator=generator)
+        loss = exclusive_cross_entropy(z.expand(n), y, known, tau=0.5, sampling=sampling, generator=generator)
         (slope,) = torch.autograd.grad(loss.mean(), z)
         with torch.no_grad():
             z -= 6 * slope
@@ -161,6 +161,29 @@ def settled(share: float, *, exclusive: bool) -> float:
 def test_fixed_points_of_sparse_labels(share: float, score: float) -> None:
     # below about 9 % of labels the unknown still holds the score down, above it the score escapes
     assert settled(share, exclusive=True) == pytest.approx(score, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.04, 0.08])
+def test_the_schedule_for_a_share_of_labels_is_where_the_score_just_escapes(share: float) -> None:
+    schedule = Schedule()
+    sampling = schedule.sampling(schedule.progress_for(share) * schedule.epochs)
+    assert settled(share, exclusive=True, sampling=0.85 * sampling) > 0.9
+    assert settled(share, exclusive=True, sampling=1.2 * sampling) < 0.5
+
+
+@given(share=st.floats(0, 1), more=st.floats(0, 1), pull=st.floats(0.05, 0.5))
+def test_more_labels_never_set_the_schedule_back(share: float, more: float, pull: float) -> None:
+    schedule = Schedule()
+    first, second = (schedule.progress_for(s, pull) for s in sorted((share, more)))
+    assert 0 <= first <= second <= 1
+    assert schedule.progress_for(share, pull) <= schedule.progress_for(share)
+
+
+def test_nothing_labelled_leaves_the_unknown_alone_and_all_labelled_draws_as_much_as_ever() -> None:
+    schedule = Schedule()
+    none, all_ = (schedule.sampling(schedule.progress_for(share) * schedule.epochs) for share in (0.0, 1.0))
+    assert none < 1e-4
+    assert all_ == pytest.approx(schedule.s_max, abs=1e-3)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.30])

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_cervcell.learning.losses import GradientBalance, grad_libra, gradient_balance, gradient_weight
+from napari_cervcell.learning.losses import (
+    GradientBalance,
+    grad_libra,
+    gradient_balance,
+    gradient_weight,
+    pull_at_half,
+)
 
 # the example of the paper's figure 1
 LOGITS = [1.06, -3.62, -1.46]
@@ -174,3 +180,9 @@ def test_the_meter_reads_maps_as_it_reads_rows() -> None:
     target = (torch.rand(2, 3, 4, 5, generator=generator) < 0.3).float()
     rows = [t.permute(0, 2, 3, 1).reshape(-1, 3) for t in (maps, target)]
     torch.testing.assert_close(gradient_balance(maps, target), gradient_balance(*rows))
+
+
+@pytest.mark.parametrize("a", [0.0, 0.2, 0.6, 0.8, 1.0])
+def test_how_a_positive_pulls_at_half_is_the_slope_of_the_loss_there(a: float) -> None:
+    _, gradient = loss_and_gradient([0.0], torch.ones(1), a_pos=a)
+    assert pull_at_half(a) == pytest.approx(-gradient.item(), abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,14 +11,17 @@ from torch import Tensor
 
 __all__ = ["Schedule", "exclusive_cross_entropy", "exclusive_cross_entropy_multiclass"]
 
+_ALPHA, _GAMMA = 0.2, 0.1
+_EARLIEST = 1e-5  # share of s_max at which next to no unknown element is drawn
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How the confidence cut tau and the sampling share s grow with training.
 
     ``tau(t) = tau_max sigmoid((t - T/6) / (T/30))`` and ``s(t) = s_max sigmoid((t - T/2) / (T/30))`` with T = `epochs`
-    (centres 50 and 150, temperature 10 at the authors' T = 300). Rounds carry `progress` = t / T on instead of
-    starting again.
+    (centres 50 and 150, temperature 10 at the authors' T = 300). Rounds do not start again: where they stand,
+    `progress` = t / T, follows from the share of cells that are labelled by then (`progress_for`).
     """
 
     epochs: float = 300.0
@@ -34,6 +38,19 @@ class Schedule:
     def sampling(self, t: float) -> float:
         """Return the share of unknown elements drawn as background at epoch `t`."""
         return self.s_max * self._at(t, 1 / 2)
+
+    def progress_for(self, share: float, pull: float = 0.5) -> float:
+        """Return the progress at which unknown cells do not outweigh the labelled ones, of which there are `share`.
+
+        Cells that look alike are drawn up by those labelled, with the slope `pull` at p = 1/2 (1/2 for cross-entropy),
+        and down by the unknown ones, with ``s alpha 2^-gamma (gamma ln 2 / 2 + 1/2)``. Only if ``share pull`` is more
+        than ``1 - share`` times that does their score pass 1/2, from where on the unknown ones are excluded: so far may
+        s grow. RECONSTRUCTED: the authors' schedule counts epochs, which rounds have none of.
+        """
+        push = _ALPHA * 0.5**_GAMMA * (_GAMMA * math.log(2) / 2 + 0.5)
+        sampling = pull * share / push / max(1 - share, 1e-9)
+        there = min(max(sampling / self.s_max, _EARLIEST), 1 - _EARLIEST)
+        return 1 / 2 + math.log(there / (1 - there)) / 30
 
 
 def _as_background(
@@ -54,8 +71,8 @@ def exclusive_cross_entropy(
     sampling: float,
     generator: torch.Generator | None,
     confidence: Tensor | None = None,
-    alpha: float = 0.2,
-    gamma: float = 0.1,
+    alpha: float = _ALPHA,
+    gamma: float = _GAMMA,
 ) -> Tensor:
     r"""Binary exclusive cross-entropy, unreduced.
 
@@ -89,8 +106,8 @@ def exclusive_cross_entropy_multiclass(
     generator: torch.Generator | None,
     confidence: Tensor | None = None,
     background: int = 0,
-    alpha: float = 0.2,
-    gamma: float = 0.1,
+    alpha: float = _ALPHA,
+    gamma: float = _GAMMA,
 ) -> Tensor:
     """Multi-class exclusive cross-entropy, unreduced.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["grad_libra", "gradient_weight"]
+__all__ = ["grad_libra", "gradient_weight", "pull_at_half"]
 
 
 def gradient_weight(g: Tensor, a: float) -> Tensor:
@@ -36,3 +38,12 @@ def grad_libra(
     if detach_weight:
         weight = weight.detach()
     return -weight * F.logsigmoid(sign * logits)
+
+
+def pull_at_half(a_pos: float) -> float:
+    """Return the slope with which a positive at p = 1/2 draws its logit up: ``(F + F' ln 2 / 2) / 2`` at g = 1/2.
+
+    Cross-entropy's is 1/2.
+    """
+    weight = 0.5 - a_pos * math.sin(0.5)
+    return (weight + (1 - a_pos * math.cos(0.5)) * math.log(2) / 2) / 2
