@@ -8,13 +8,20 @@ DIR is laid out like the CRIC fields: ``images/``, ``images.csv``, ``points.csv`
 from train alone. The test fields are only touched at the end, for the figures on the card, by what ``cervcell
 evaluate`` runs. Any head and backbone learns by the same recipe; EfficientNet-Lite starts from ImageNet, a ResNet from
 the torchvision weights that `--weights` names, all others from nothing.
+
+It learns in two stages. The second goes on from what the first gave, more gently, with that as its teacher too: what it
+thinks of every field is learnt beside the labels, which miss cells. ``--start MODEL`` begins with the second.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +30,29 @@ import torch
 
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
-from napari_cervcell.learning.evaluation import evaluate
+from napari_cervcell.learning.evaluation import evaluate, opinion_of
 from napari_cervcell.learning.fields import BOX_UM, Field, read_fields, split_names
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.fresh import load_imagenet
 from napari_cervcell.learning.objective import Objective
-from napari_cervcell.models import BACKBONES, DEFAULT_CONFIG, HEADS, Model, Network, build, config_of, save_model
+from napari_cervcell.models import (
+    BACKBONES,
+    DEFAULT_CONFIG,
+    HEADS,
+    Model,
+    Network,
+    build,
+    config_of,
+    load_model,
+    save_model,
+)
 from napari_cervcell.models.backbones import EfficientNetLite
 from napari_cervcell.models.resnets import ResNet
 from napari_cervcell.taxonomy import BETHESDA
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "napari_cervcell" / "models" / "cervcell-lite0.safetensors"
+GENTLY = 0.4  # share of the first stage's rates that the second learns at
 
 
 def initialised(config: dict[str, Any], weights: Path | None = None) -> tuple[Network, str]:
@@ -111,8 +129,10 @@ def main() -> None:
     parser.add_argument("--backbone", choices=BACKBONES, default=DEFAULT_CONFIG["backbone"])
     parser.add_argument("--rotations", type=int, choices=(1, 4, 8), default=1)
     parser.add_argument("--weights", type=Path, help="torchvision weights of a ResNet")
+    parser.add_argument("--start", type=Path, help="a model that has been through the first stage")
     parser.add_argument("--final", action="store_true", help="learn from train and val")
     parser.add_argument("--steps", type=int, default=3400)
+    parser.add_argument("--second-steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=320)
     parser.add_argument("--mpp", type=float, default=0.4)
@@ -123,51 +143,83 @@ def main() -> None:
             parser.error("say where to save this model: --out FILE")
         args.out = SHIPPED
 
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
     splits = ["train", "val"] if args.final else ["train"]
     fields = fields_of(args.data, *splits)
     turns = {} if args.rotations == 1 else {"rotations": args.rotations}
     config = config_of(args.head, args.backbone, n_classes=len(BETHESDA), box_size=BOX_UM / args.mpp, **turns)
+    crops = Crops(args.crop, args.mpp, rim=32, assignment=Assignment.of(config))
     network, start_weights = initialised(config, args.weights)
-    network = network.to(memory_format=torch.channels_last)
-    objective = objective_of(fields, args.seed)
     settings = settings_of(args.steps, args.batch, start_weights)
     card = card_of(args.out.stem, config, settings, fields, args.mpp, splits, start_weights)
-    sums: list[list[float]] = []
-
-    def report(step: Step, averaged: Network) -> None:
-        sums.append([float(step.losses.total.detach()), *step.losses[1:]])
-        if (step.step + 1) % 50 == 0:
-            means = " ".join(f"{v:.3f}" for v in np.mean(sums, 0))
-            sums.clear()
-            left = step.seconds / (step.step + 1) * (args.steps - step.step - 1)
-            print(
-                f"step {step.step + 1}/{args.steps}  loss {means}  {step.seconds:.0f} s, {left / 60:.0f} min left",
-                flush=True,
-            )
-        if step.balance is not None:
-            balance = dict(zip(BETHESDA.names, (round(r, 3) for r in step.balance), strict=True))
-            print("gradient balance", json.dumps(balance), flush=True)
-        if (step.step + 1) % 400 == 0:
-            save_model(Model(averaged, card), args.out.with_suffix(".part.safetensors"))
-            if not args.final:
-                figures = evaluate(Model(averaged, card), fields_of(args.data, "val"))
-                shown = {k: round(figures[k], 3) for k in ("ap", "f1", "threshold", "balanced_accuracy")}
-                print("val", json.dumps(shown), flush=True)
+    val = [] if args.final else fields_of(args.data, "val")
+    part = args.out.with_suffix(".part.safetensors")
 
     start = time.monotonic()
-    crops = Crops(args.crop, args.mpp, rim=32, assignment=Assignment.of(config))
-    averaged = fit(network, CropSampler(fields, crops, rng), objective, settings, report)
-    card["training"]["minutes"] = round((time.monotonic() - start) / 60, 1)
-    card["training"]["progress"] = 1.0
+    if args.start is None:
+        averaged = stage(network, fields, crops, settings, args.seed, partial(told, card=card, val=val, part=part))
+    else:
+        averaged = load_model(args.start).network
+    teacher = Model(averaged, card)
+    for field in fields:
+        field.opinion = opinion_of(teacher, field)
+    settings = replace(
+        settings,
+        steps=args.second_steps,
+        rate=GENTLY * settings.rate,
+        backbone_rate=GENTLY * settings.backbone_rate,
+    )
+    network = copy.deepcopy(averaged)
+    averaged = stage(network, fields, crops, settings, args.seed + 1, partial(told, card=card, val=val, part=part))
+    card["training"] |= {
+        "second_steps": args.second_steps,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "progress": 1.0,
+    }
     card["metrics"] = {
         "on": "test fields of training/splits.csv",
         **evaluate(Model(averaged, card), fields_of(args.data, "test")),
     }
     save_model(Model(averaged, card), args.out)
+    part.unlink(missing_ok=True)
     print(f"saved {args.out}")
     print(json.dumps(card["metrics"], indent=2))
+
+
+def stage(
+    network: Network,
+    fields: list[Field],
+    crops: Crops,
+    settings: FitSettings,
+    seed: int,
+    tell: Callable[[Step, Network, FitSettings], None],
+) -> Network:
+    """Train `network` and return the average of its weights."""
+    torch.manual_seed(seed)
+    sampler = CropSampler(fields, crops, np.random.default_rng(seed))
+    network = network.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    return fit(network, sampler, objective_of(fields, seed), settings, lambda step, mean: tell(step, mean, settings))
+
+
+def told(
+    step: Step, averaged: Network, settings: FitSettings, *, card: dict[str, Any], val: list[Field], part: Path
+) -> None:
+    """Say how far a stage is; now and then keep what there is, and measure it on `val`."""
+    if (step.step + 1) % 50 == 0:
+        losses = " ".join(f"{float(v):.3f}" for v in step.losses)
+        left = step.seconds / (step.step + 1) * (settings.steps - step.step - 1)
+        print(
+            f"step {step.step + 1}/{settings.steps}  loss {losses}  {step.seconds:.0f} s, {left / 60:.0f} min left",
+            flush=True,
+        )
+    if step.balance is not None:
+        balance = dict(zip(BETHESDA.names, (round(r, 3) for r in step.balance), strict=True))
+        print("gradient balance", json.dumps(balance), flush=True)
+    if (step.step + 1) % 400 == 0:
+        save_model(Model(averaged, card), part)
+        if val:
+            figures = evaluate(Model(averaged, card), val)
+            shown = {k: round(figures[k], 3) for k in ("ap", "f1", "threshold", "balanced_accuracy")}
+            print("val", json.dumps(shown), flush=True)
 
 
 if __name__ == "__main__":

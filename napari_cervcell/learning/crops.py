@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..models import NOTHING, to_input
+from ..models import NOTHING, STRIDE, to_input
 from .assignment import FCOS, Assignment
 from .fields import DataError, Field
 from .targets import Targets, assign, collate
@@ -131,7 +131,12 @@ class CropSampler:
         image, parts = _turned(image, parts, size, turns, mirror)
         cells, rejected, checked, left_out, frame = parts
         known = cells, labels[seen], rejected, checked, frame[0], left_out
-        targets = assign((size, size), *known, self.crops.assignment)
+        opinion = None
+        if field.opinion is not None:
+            grid = (np.arange(size // STRIDE) + 0.5) * STRIDE * scale
+            opinion = np.rot90(field.opinion.at(x1 + grid, y1 + grid), turns)
+            opinion = opinion[:, ::-1] if mirror else opinion
+        targets = assign((size, size), *known, self.crops.assignment, opinion)
         return stained(image, rng), targets
 
 

@@ -15,6 +15,7 @@ from ..cells import Cells, centres_of
 from ..models import NOTHING, Model, decode_embedded, predict, to_input
 from ..models.heads import Dense
 from .fields import Field
+from .opinion import Opinion
 
 __all__ = [
     "HIT_RADIUS",
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate",
     "judged",
     "match_points",
+    "opinion_of",
     "predict_embedded",
     "predict_field",
     "score_cells",
@@ -47,6 +49,20 @@ def predict_embedded(
     model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None
 ) -> tuple[Cells, NDArray[np.float32]]:
     """As :func:`predict_field`, with what each cell looks like beside it; see :func:`~..models.decode_embedded`."""
+    dense, scale = _dense(model, field, look)
+    height, width = field.rgb.shape[:2]
+    cells, looks = decode_embedded(dense, threshold)[0]
+    found = Cells((cells.boxes - _RIM) * np.tile(scale, 2), cells.labels, cells.scores, cells.class_scores)
+    x, y = found.centres.T
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return found[inside], looks[inside]
+
+
+def _dense(model: Model, field: Field, look: Look | None) -> tuple[Dense, NDArray[np.float32]]:
+    """Return what `model` says of every location of `field`, and the field's px per px of the network's input (x, y).
+
+    The field begins `_RIM` px of the network's input from the left and from the top.
+    """
     height, width = field.rgb.shape[:2]
     shrink = model.mpp / field.mpp
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
@@ -55,12 +71,13 @@ def predict_embedded(
     padded[_RIM : _RIM + size[1], _RIM : _RIM + size[0]] = small
     with torch.inference_mode():
         dense = look(padded[None]) if look else predict(model.network, to_input(padded[None]))
-    cells, looks = decode_embedded(dense, threshold)[0]
-    scale = np.array([width / size[0], height / size[1]] * 2, np.float32)
-    found = Cells((cells.boxes - _RIM) * scale, cells.labels, cells.scores, cells.class_scores)
-    x, y = found.centres.T
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return found[inside], looks[inside]
+    return dense, np.array([width / size[0], height / size[1]], np.float32)
+
+
+def opinion_of(model: Model, field: Field) -> Opinion:
+    """Return what `model` thinks of `field`, to teach another one; it looks at it as when it is measured."""
+    dense, scale = _dense(model, field, None)
+    return Opinion(dense.cell[0].float().numpy(), scale, _RIM)
 
 
 def match_points(cells: Cells, points: NDArray[np.float32], radius: float = HIT_RADIUS) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from PIL import Image
 
 from ..errors import CervcellError
 from ..taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from .opinion import Opinion
 
 __all__ = ["BOX_UM", "FIELD_MPP", "DataError", "Field", "class_names", "read_fields", "split_names"]
 
@@ -51,6 +54,8 @@ class Field:
         Rectangles in which every cell is labelled; all else in the image is unknown (U).
     left_out : float32 (j, 4)
         Places that say nothing to the trainer, e.g. corrections held back to judge the model.
+    opinion : Opinion, optional
+        What a teacher thinks of it.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Field:
     rejected: NDArray[np.float32] = field(default_factory=_no_boxes)
     checked: NDArray[np.float32] = field(default_factory=_no_boxes)
     left_out: NDArray[np.float32] = field(default_factory=_no_boxes)
+    opinion: Opinion | None = None
 
 
 def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | None = None) -> list[Field]:

@@ -39,11 +39,15 @@ class Losses(NamedTuple):
     naming: float
     sides: float
     looks: float
+    taught: float
 
 
 @dataclass(slots=True)
 class Objective:
     """Known cells and known background take Grad-Libra; unknown locations the exclusive branch (METHODS of ICCV 2021).
+
+    Where a teacher was asked, finding takes ``opinion_weight KL(teacher || model)`` too, known or not: labels miss
+    cells and hold what is none, and a network that has seen all of them smooths that out.
 
     Every sum is divided by the number of positive locations of the batch, as dense detectors do.
 
@@ -51,12 +55,16 @@ class Objective:
     ----------
     counts : float32 (C,)
         Locations of each class drawn lately, kept up to date batch by batch; to begin with, a guess, all above 0. The
-        class logits are trained as ``logits + ln(counts / sum)`` (balanced softmax), so that what they say at inference
-        does not lean to the frequent classes.
+        class logits are trained as ``logits + margin ln(counts / sum)`` (balanced softmax where `margin` is 1), so that
+        what they say at inference does not lean to the frequent classes.
+    margin : float
+        Above 1, rare classes are told apart from frequent ones by more than their counts alone ask for: they are learnt
+        by heart from a handful of cells, and what new cells look like is less certain than it seems.
     a_pos, a_neg : float
         Grad-Libra's two dials.
     rejected_weight : float
         Weight of a location at which a reviewer rejected a detection.
+    opinion_weight : float
     looks_weight : float
         Weight of the embedding's loss: small, for cells are named by their classes' logits.
     loss : LossName
@@ -69,8 +77,10 @@ class Objective:
     generator: torch.Generator
     a_pos: float = A_POS
     a_neg: float = 0.8
+    margin: float = 1.5
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
+    opinion_weight: float = 0.5
     looks_weight: float = 0.1
     loss: LossName = "exclusive"
     balance: GradientBalance = field(init=False)
@@ -104,6 +114,11 @@ class Objective:
             )
             unknown = self.unknown_weight * exclusive[target.unknown].sum() / n
 
+        taught = torch.zeros(())
+        asked = target.opinion >= 0
+        if asked.any():
+            taught = self.opinion_weight * _divergence(target.opinion[asked], cell[asked]).sum() / n
+
         image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
         naming = sides = looks = torch.zeros(())
         if len(image):
@@ -111,7 +126,8 @@ class Objective:
             if int(label.max()) >= len(self.counts):
                 raise ValueError(f"a cell has class {int(label.max())}, but the model names {len(self.counts)}, from 0")
             self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
-            logits = dense.classes.float()[image, :, row, col] + (self.counts / self.counts.sum()).log()
+            prior = self.margin * (self.counts / self.counts.sum()).log()
+            logits = dense.classes.float()[image, :, row, col] + prior
             naming = F.cross_entropy(logits, label)
             # the gradient of a softmax is that of independent classifiers of the same probabilities
             share = torch.softmax(logits.detach(), 1)
@@ -125,8 +141,8 @@ class Objective:
                 factor = dense.cell.shape[-1] // dense.embedding.shape[-1]
                 f = dense.embedding.float()[image, :, row // factor, col // factor]
                 looks = self.looks_weight * likeness_loss(f, label, len(self.counts))
-        total = known + unknown + naming + sides + looks
-        return Losses(total, *(float(part.detach()) for part in (known, unknown, naming, sides, looks)))
+        parts = known, unknown, naming, sides, looks, taught
+        return Losses(sum(parts, torch.zeros(())), *(float(part.detach()) for part in parts))
 
     def _element(self, cell: Tensor, target: Tensor) -> Tensor:
         if self.loss == "ce":
@@ -134,6 +150,12 @@ class Objective:
         if self.loss == "focal":
             return focal(cell, target)
         return grad_libra(cell, target, a_pos=self.a_pos, a_neg=self.a_neg)
+
+
+def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a model's `logits` from a teacher's `probability`, unreduced."""
+    crossed = F.binary_cross_entropy_with_logits(logits, probability, reduction="none")
+    return crossed - F.binary_cross_entropy(probability, probability, reduction="none")
 
 
 def _box_loss(sides: Tensor, box: Tensor) -> Tensor:

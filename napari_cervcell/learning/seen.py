@@ -98,7 +98,7 @@ def see(
         for turned in turns
     )
     size = (shape[1], shape[0])
-    return Seen(field.name, rgb, mpp, boxes, field.labels, rejected, checked, left_out, looks, size, rim)
+    return Seen(field.name, rgb, mpp, boxes, field.labels, rejected, checked, left_out, looks=looks, size=size, rim=rim)
 
 
 def _without_rim(targets: Targets, cut: int) -> Targets:

@@ -32,6 +32,8 @@ class Targets(NamedTuple):
         Class index at positive locations, -1 elsewhere.
     sides : float32 (n, 4, h, w)
         Distances to the box's sides at positive locations, px of the network's input.
+    opinion : float32 (n, h, w)
+        The probability of a cell that a teacher gives, -1 where none was asked.
     """
 
     cell: Tensor
@@ -40,6 +42,7 @@ class Targets(NamedTuple):
     rejected: Tensor
     label: Tensor
     sides: Tensor
+    opinion: Tensor
 
 
 def assign(
@@ -51,12 +54,14 @@ def assign(
     inside: NDArray[np.float32],
     skipped: NDArray[np.float32],
     assignment: Assignment = FCOS,
+    opinion: NDArray[np.float32] | None = None,
 ) -> Targets:
     """Assign what is known in one image to its output grid (no batch axis).
 
     All geometry is in px of the network's input; `shape` is (h, w) of that input. `inside` (4,) is the rectangle that
     holds real pixels: what lies outside is left out, and so is what lies within the boxes `skipped`.
     `assignment` says which locations a cell is learnt from; what is known and what unknown it does not change.
+    `opinion` is a teacher's, float32 (h / STRIDE, w / STRIDE); what it thinks of what lies outside does not count.
     """
     h, w = shape[0] // STRIDE, shape[1] // STRIDE
     y, x = np.meshgrid((np.arange(h) + 0.5) * STRIDE, (np.arange(w) + 0.5) * STRIDE, indexing="ij")
@@ -88,6 +93,9 @@ def assign(
     positive = label >= 0
     left_out = (np.isfinite(nearest) & ~positive) | (out & ~positive)
     known = (known | positive) & ~left_out
+    asked = np.full((h, w), -1, np.float32)
+    if opinion is not None:
+        asked = np.where(out, asked, opinion)
     return Targets(
         torch.from_numpy(positive.astype(np.float32)),
         torch.from_numpy(known),
@@ -95,6 +103,7 @@ def assign(
         torch.from_numpy(hard & ~positive & ~left_out),
         torch.from_numpy(label),
         torch.from_numpy(np.maximum(sides, 1.0)),
+        torch.from_numpy(asked),
     )
 
 

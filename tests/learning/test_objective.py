@@ -118,6 +118,32 @@ def test_a_confirmed_cell_is_pulled_up_and_named() -> None:
     assert (towards[[0, 1, 3, 4, 5]] > 0).all()
 
 
+def test_a_teacher_is_followed_where_it_was_asked_and_nowhere_else() -> None:
+    said, known = dense(0.0), targets(CELL)
+    without = objective()(said, known, 0.0)
+    assert without.taught == 0
+    opinion = known.opinion.clone()
+    opinion[0, 0, :3] = torch.tensor([0.9, 0.5, 0.1])
+    losses = objective()(said, known._replace(opinion=opinion), 0.0)
+    (push,) = torch.autograd.grad(losses.total - without.total, said.cell)
+    assert push[0, 0, 0] < 0
+    assert push[0, 0, 1] == pytest.approx(0, abs=1e-7)
+    assert push[0, 0, 2] > 0
+    assert (push != 0).sum() == 2
+    agreed = known._replace(opinion=torch.full_like(opinion, 0.5))
+    assert objective()(said, agreed, 0.0).taught == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, 1.5])
+def test_naming_is_balanced_by_the_shares_to_the_power_of_the_margin(margin: float) -> None:
+    rule = objective()
+    rule.margin, rule.counts = margin, torch.tensor([80.0, 4, 10, 2, 3, 1])
+    losses = rule(dense(0.0), targets(CELL), 1.0)
+    share = rule.counts / rule.counts.sum()  # the batch's own cells among them
+    expected = -torch.log_softmax(margin * share.log(), 0)[2]
+    assert losses.naming == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_the_shares_of_classes_follow_what_is_drawn() -> None:
     rule = objective()
     for _ in range(300):
