@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Opinion:
     scale: NDArray[np.float32]
     rim: int
 
-    def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
+    def at(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return the probability of a cell, float32 (len(y), len(x)), at columns `x` and rows `y`, px of the field."""
         columns, rows = ((v / s + self.rim) / STRIDE - 0.5 for v, s in zip((x, y), self.scale, strict=True))
         places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
