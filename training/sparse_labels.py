@@ -97,7 +97,7 @@ class Bench:
     def fit(self, rule: str, at: Locations, seed: int, noise: float) -> nn.Module:
         """Train a head at the locations `at` and return what gives logits (n, 1) for rows (n, d)."""
         draws = Draws(self.rows, at, seed, self.scale.batch, noise)
-        return train(head(1, self.rows.width, seed), draws, _loss(rule, seed), steps=self.scale.steps)
+        return train(head(1, self.rows.width, seed), draws, loss_of(rule, seed), steps=self.scale.steps)
 
     def _rejections(self, labels: str, seed: int) -> Boxes:
         """Return for every train sheet false detections of a first model, together as many as there are kept cells.
@@ -201,12 +201,13 @@ def _input_px(cells: Cells, sheet: Sheet) -> NDArray[np.float32]:
     return cells.boxes * np.float32(sheet.field.mpp / MPP)
 
 
-def _loss(name: str, seed: int) -> Callable[[Batch, Tensor, nn.Module, float], Tensor]:
+def loss_of(name: str, seed: int) -> Callable[[Batch, Tensor, nn.Module, float], Tensor]:
+    """Return the loss called `name` of one logit for every element of a batch: rows (n, d), or maps."""
     rule = named_loss(name, 1, generator=torch.Generator().manual_seed(seed))
 
     def loss(batch: Batch, logits: Tensor, teacher: nn.Module, progress: float) -> Tensor:
         target = (batch.label >= 0).float()[:, None]
-        return rule(logits, target, batch.known[:, None], batch.unknown[:, None], progress)[:, 0]
+        return rule(logits.reshape_as(target), target, batch.known[:, None], batch.unknown[:, None], progress)[:, 0]
 
     return loss
 
@@ -230,18 +231,18 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     name = "-".join(["sparse-labels", *([args.coco] if args.coco else []), args.scale])
     table = Table(args.results / f"{name}.csv", ("rule", "labels_kept", "seed"), (scale, judge_on), args.seeds)
     table.fill(cells, bench.run)
-    report(table, smoke, judge_on)
+    report(table, "Finding cells with sparse labels" + (f": {args.coco}" if args.coco else ""), smoke, judge_on)
     return table
 
 
-def report(table: Table, smoke: bool, judge_on: str) -> None:
+def report(table: Table, title: str, smoke: bool, judge_on: str) -> None:
     values = table.values()
     notes = (
         f"Heads on frozen ImageNet features, scored on the {judge_on} fields; mean ± standard deviation over seeds. "
         "Every rule has the same labels: the kept cells, and as many rejections. Labels 1: every cell of train fields, "
         "all else known to be none."
     )
-    table.markdown("Finding cells with sparse labels", notes, smoke)
+    table.markdown(title, notes, smoke)
     panels = {}
     for figure in ("ap", "f1_at_half", "best_f1", "calibration_error"):
         lines = {}
