@@ -42,8 +42,10 @@ TITLES = {
 @dataclass(frozen=True)
 class Scale:
     steps: int
-    batch: int = 8
-    crop: int = 64
+    shrink: int = 2
+    """How much smaller the images are looked at than they are stored."""
+    batch: int = 4
+    crop: int = 48
     around: float = 0.5
     """Share of the crops that lie around something known; the others lie anywhere."""
     width: int = 8
@@ -52,9 +54,9 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(steps=3, batch=2, crop=32, width=4, shares=("0.4",), seeds=1),
+    "smoke": Scale(steps=3, batch=2, crop=24, width=4, shares=("0.4",), seeds=1),
     "cpu": Scale(steps=150),
-    "gpu": Scale(steps=3000, batch=16, crop=192, width=16, seeds=5),
+    "gpu": Scale(steps=3000, shrink=1, batch=16, crop=192, width=16, seeds=5),
 }
 
 
@@ -66,14 +68,15 @@ class Picture:
     nuclei: NDArray[np.int32]
 
 
-def pictures_by_split(data: Path, smoke: bool) -> dict[str, list[Picture]]:
+def pictures_by_split(data: Path, smoke: bool, shrink: int = 1) -> dict[str, list[Picture]]:
     parts = parted((p.name for p in (data / "masks").glob("*.png")), smoke)
-    return {split: [_read(data, n) for n in names] for split, names in parts.items()}
+    return {split: [_read(data, n, shrink) for n in names] for split, names in parts.items()}
 
 
-def _read(data: Path, name: str) -> Picture:
+def _read(data: Path, name: str, shrink: int) -> Picture:
     with Image.open(data / "images" / name) as rgb, Image.open(data / "masks" / name) as nuclei:
-        return Picture(np.asarray(rgb.convert("RGB")), np.asarray(nuclei, np.int32))
+        small = rgb.convert("RGB").reduce(shrink)
+        return Picture(np.asarray(small), np.asarray(nuclei.resize(small.size, Image.Resampling.NEAREST), np.int32))
 
 
 def known_pixels(pictures: Sequence[Picture], labels: str, seed: int) -> list[NDArray[np.bool_]]:
@@ -182,7 +185,7 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     args = arguments(__doc__, argv, data="folder with images/ and masks/")
     scale = SCALES[args.scale]
     smoke = args.scale == "smoke"
-    pictures = pictures_by_split(args.data, smoke)
+    pictures = pictures_by_split(args.data, smoke, scale.shrink)
 
     def run(rule: str, labels: str, seed: int) -> dict[str, float]:
         return judged(fit(pictures["train"], rule, labels, seed, scale), pictures[judge_on])
