@@ -6,8 +6,7 @@ DIR holds ``images/`` and ``masks/`` with PNG of the same names, in which every 
 the brightfield images of DSB2018. Of the train images a share of the nuclei is labelled. Their pixels are known to be
 nucleus, and as many discs, as large as the median nucleus and drawn at random where no nucleus reaches, are known to be
 background. All else is unknown. Every rule trains the same U-Net, from the same pixels; scored on the test images, of
-which every pixel is known. Length of training and where crops lie were settled on val. Writes
-``training/results/sparse-masks-SCALE.csv``, ``.md`` and ``.png``.
+which every pixel is known. Writes ``training/results/sparse-masks-SCALE.csv``, ``.md`` and ``.png``.
 """
 
 from __future__ import annotations
