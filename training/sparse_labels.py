@@ -1,11 +1,12 @@
 """Finding cells when only some are labelled: exclusive cross-entropy and a recipe around it against its rivals.
 
-    python training/sparse_labels.py --data DIR --scale smoke|cpu|gpu
+    python training/sparse_labels.py --data DIR --scale smoke|cpu|gpu [--coco NAME]
 
 Keeps a share of the cells of the train fields, or so many a field, and lets every rule learn from the same ones, and
 from as many rejections: false detections of a first model, as a reviewer would reject them. All else is unknown. Heads
 on frozen ImageNet features, scored on the test fields; how much noise to train with was settled on val. Writes
-``training/results/sparse-labels-SCALE.csv``, ``.md`` and ``.png``.
+``training/results/sparse-labels-SCALE.csv``, ``.md`` and ``.png``; with ``--coco`` DIR is any folder with a COCO file,
+whose cells count as of one kind, and the results are ``sparse-labels-NAME-SCALE``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from experiments.features import MPP, Sheet, sheets_by_split
 from experiments.finding import Locations, Stacked, detect, head, judged, locations, points_of
 from experiments.fitting import Batch, Draws, train
-from experiments.table import Table, arguments, curves, fields_by_split
+from experiments.table import Table, arguments, boxed_fields_by_split, curves, fields_by_split
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ class Bench:
     def fit(self, rule: str, at: Locations, seed: int, noise: float) -> nn.Module:
         """Train a head at the locations `at` and return what gives logits (n, 1) for rows (n, d)."""
         draws = Draws(self.rows, at, seed, self.scale.batch, noise)
-        return train(head(1, self.rows.width, seed), draws, _loss(rule, seed), steps=self.scale.steps)
+        return train(head(1, self.rows.width, seed), draws, loss_of(rule, seed), steps=self.scale.steps)
 
     def _rejections(self, labels: str, seed: int) -> Boxes:
         """Return for every train sheet false detections of a first model, together as many as there are kept cells.
@@ -200,21 +201,23 @@ def _input_px(cells: Cells, sheet: Sheet) -> NDArray[np.float32]:
     return cells.boxes * np.float32(sheet.field.mpp / MPP)
 
 
-def _loss(name: str, seed: int) -> Callable[[Batch, Tensor, nn.Module, float], Tensor]:
+def loss_of(name: str, seed: int) -> Callable[[Batch, Tensor, nn.Module, float], Tensor]:
+    """Return the loss called `name` of one logit for every element of a batch: rows (n, d), or maps."""
     rule = named_loss(name, 1, generator=torch.Generator().manual_seed(seed))
 
     def loss(batch: Batch, logits: Tensor, teacher: nn.Module, progress: float) -> Tensor:
         target = (batch.label >= 0).float()[:, None]
-        return rule(logits, target, batch.known[:, None], batch.unknown[:, None], progress)[:, 0]
+        return rule(logits.reshape_as(target), target, batch.known[:, None], batch.unknown[:, None], progress)[:, 0]
 
     return loss
 
 
 def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
-    args = arguments(__doc__, argv)
+    args = arguments(__doc__, argv, coco="read DIR as images/ with one COCO file, e.g. from make_coco.py, called so")
     scale = SCALES[args.scale]
     smoke = args.scale == "smoke"
-    sheet = sheets_by_split(fields_by_split(args.data, smoke), smoke, args.cache)
+    fields = boxed_fields_by_split(args.data, smoke) if args.coco else fields_by_split(args.data, smoke)
+    sheet = sheets_by_split(fields, smoke, args.cache)
     bench = Bench(sheet["train"], sheet[judge_on], scale)
 
     cells: list[tuple[Any, ...]] = []
@@ -225,22 +228,21 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
         cells += [(rule, scale.shares[min(1, len(scale.shares) - 1)], seed) for rule in ABLATED]
     for seed in range(scale.seeds):
         cells += [(rule, labels, seed) for labels in scale.numbers for rule in (*RULES, RECIPE)]
-    table = Table(
-        args.results / f"sparse-labels-{args.scale}.csv", ("rule", "labels_kept", "seed"), (scale, judge_on), args.seeds
-    )
+    name = "-".join(["sparse-labels", *([args.coco] if args.coco else []), args.scale])
+    table = Table(args.results / f"{name}.csv", ("rule", "labels_kept", "seed"), (scale, judge_on), args.seeds)
     table.fill(cells, bench.run)
-    report(table, smoke, judge_on)
+    report(table, "Finding cells with sparse labels" + (f": {args.coco}" if args.coco else ""), smoke, judge_on)
     return table
 
 
-def report(table: Table, smoke: bool, judge_on: str) -> None:
+def report(table: Table, title: str, smoke: bool, judge_on: str) -> None:
     values = table.values()
     notes = (
         f"Heads on frozen ImageNet features, scored on the {judge_on} fields; mean ± standard deviation over seeds. "
         "Every rule has the same labels: the kept cells, and as many rejections. Labels 1: every cell of train fields, "
         "all else known to be none."
     )
-    table.markdown("Finding cells with sparse labels", notes, smoke)
+    table.markdown(title, notes, smoke)
     panels = {}
     for figure in ("ap", "f1_at_half", "best_f1", "calibration_error"):
         lines = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import napari_cervcell.learning
 
@@ -25,13 +27,43 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_it_writes_a_table_and_a_plot_and_is_not_run_twice(name: str, cache: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Discs of three sizes in four images, told of as boxes of a COCO file and as numbers in masks."""
+    folder = tmp_path_factory.mktemp("drawn")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    (folder / "masks").mkdir()
+    y, x = np.mgrid[:128, :160]
+    images, annotations = [], []
+    for i in range(4):
+        rgb = rng.integers(200, 240, (128, 160, 3), dtype=np.uint8)
+        numbers = np.zeros((128, 160), np.uint16)
+        for cx, cy, r in ((30, 30, 8), (80, 40, 15), (120, 90, 15), (40, 95, 20)):
+            disc = (x - cx) ** 2 + (y - cy) ** 2 < r**2
+            rgb[disc] //= 2
+            numbers[disc] = numbers.max() + 1
+            box = [cx - r, cy - r, 2 * r, 2 * r]
+            annotations.append({"id": len(annotations), "image_id": i, "category_id": r % 2, "bbox": box})
+        Image.fromarray(rgb).save(folder / "images" / f"{i}.png")
+        Image.fromarray(numbers).save(folder / "masks" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png"})
+    kinds = [{"id": 0, "name": "round"}, {"id": 1, "name": "odd"}]
+    coco = {"images": images, "categories": kinds, "annotations": annotations}
+    (folder / "coco.json").write_text(json.dumps(coco), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "sparse_labels --coco drawn", "sparse_masks"])
+def test_it_writes_a_table_and_a_plot_and_is_not_run_twice(name: str, cache: Path, drawn: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    experiment = importlib.import_module(name)
-    arguments = ["--data", str(FIELDS), "--scale", "smoke", "--cache", str(cache), "--results", str(tmp_path)]
-    table = experiment.main(arguments)
+    script, *options = name.split()
+    experiment = importlib.import_module(script)
+    data = FIELDS if name in EXPERIMENTS else drawn
+    places = ["--data", str(data), "--cache", str(cache), "--results", str(tmp_path)]
+    table = experiment.main([*places, "--scale", "smoke", *options])
     assert table.rows
+    assert not options or options[-1] in table.path.name
     assert all(np.isfinite(float(row[f])) for row in table.rows for f in table.figures if row.get(f))
     assert "smoke run" in table.path.with_suffix(".md").read_text(encoding="utf-8")
     assert table.path.with_suffix(".png").stat().st_size > 0
@@ -84,3 +116,52 @@ def test_a_dropped_cell_is_unknown_and_a_checked_field_has_nothing_unknown(cache
     none = finding.locations(sheets, [np.zeros(len(s.labels), bool) for s in sheets])
     assert not len(none.positive)
     assert set(whole.positive) <= set(none.unknown)
+
+
+def test_boxes_of_any_set_come_at_the_scale_of_the_fields_that_ship(drawn: Path) -> None:
+    table = importlib.import_module("experiments.table")
+    parts = table.boxed_fields_by_split(drawn, smoke=True)
+    assert [len(parts[s]) for s in ("train", "val", "test")] == [2, 1, 1]
+    field = parts["train"][0]
+    assert field.rgb.shape == (256, 320, 3)  # the median disc is 30 px wide and becomes 60
+    np.testing.assert_allclose(field.boxes[0], [44, 44, 76, 76])
+    assert set(field.labels) == {0}
+    np.testing.assert_allclose(field.checked, [[0, 0, 320, 256]])
+
+
+def test_an_image_keeps_its_split_whatever_else_is_there() -> None:
+    parted = importlib.import_module("experiments.table").parted
+    names = [f"{i}.png" for i in range(300)]
+    parts, fewer = parted(names, smoke=False), parted(names[::3], smoke=False)
+    assert sorted(n for of in parts.values() for n in of) == sorted(names)
+    assert all(set(fewer[split]) <= set(parts[split]) for split in parts)
+    assert len(parts["train"]) > len(parts["test"]) > len(parts["val"]) > 30
+
+
+def test_kept_nuclei_and_as_many_discs_without_any_are_known(drawn: Path) -> None:
+    masks = importlib.import_module("sparse_masks")
+    pictures = masks.pictures_by_split(drawn, smoke=True)["train"]
+    known = masks.known_pixels(pictures, "0.5", 1)
+    for picture, k in zip(pictures, known, strict=True):
+        kept = [n for n in range(1, 5) if k[picture.nuclei == n].any()]
+        assert all(k[picture.nuclei == n].all() for n in kept)
+        background = int((k & (picture.nuclei == 0)).sum())
+        assert background <= len(kept) * np.pi * 16**2
+        assert bool(background) == bool(kept)
+    assert 0 < sum(k.sum() for k in known) < sum(k.size for k in known)
+    assert all(k.all() for k in masks.known_pixels(pictures, "1", 1))
+
+
+def test_a_network_that_is_right_of_every_pixel_has_the_best_figures(drawn: Path) -> None:
+    import torch
+
+    masks = importlib.import_module("sparse_masks")
+    pictures = masks.pictures_by_split(drawn, smoke=True)["test"]
+    truth = torch.from_numpy(np.where(pictures[0].nuclei > 0, 20.0, -20.0).astype(np.float32))[None]
+    right = masks.judged(lambda x: truth, pictures)
+    assert right["ap"] == right["dice_at_half"] == right["best_dice"] == right["recall_at_half"] == 1
+    assert right["calibration_error"] < 1e-6
+    wrong = masks.judged(lambda x: -truth, pictures)
+    assert wrong["dice_at_half"] == 0
+    assert wrong["ap"] < 0.2
+    assert wrong["calibration_error"] > 0.99

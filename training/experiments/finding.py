@@ -22,6 +22,7 @@ from .features import MPP, Sheet
 __all__ = [
     "Locations",
     "Stacked",
+    "calibration_error",
     "decoded",
     "detect",
     "figures",
@@ -160,12 +161,13 @@ def figures(results: Sequence[tuple[Cells, NDArray[np.float32]]]) -> dict[str, f
         "best_f1": said["f1"],
         "at_score": said["threshold"],
         "recall_at_half": true / max(points, 1),
-        "calibration_error": _calibration_error(scores, hit),
+        "calibration_error": calibration_error(scores, hit),
     }
 
 
-def _calibration_error(scores: NDArray[np.float32], hit: NDArray[np.bool_]) -> float:
-    seen = scores >= 0.1
+def calibration_error(scores: NDArray[np.floating], hit: NDArray[np.bool_], lowest: float = 0.1) -> float:
+    """Return the mean difference between a score and the share of hits among its like: ten bins, from `lowest` on."""
+    seen = scores >= lowest
     scores, hit = scores[seen], hit[seen]
     if not len(scores):
         return 1.0

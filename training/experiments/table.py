@@ -7,24 +7,31 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from napari_cervcell.learning.fields import Field, read_fields
+from napari_cervcell.learning.fields import BOX_UM, FIELD_MPP, Field, read_fields
+from napari_cervcell.simulation.data import taxonomy_of
 from napari_cervcell.taxonomy import BETHESDA
 
-__all__ = ["RESULTS", "Table", "arguments", "curves", "dots", "fields_by_split"]
+__all__ = ["RESULTS", "Table", "arguments", "boxed_fields_by_split", "curves", "dots", "fields_by_split", "parted"]
 
 RESULTS = Path(__file__).parents[1] / "results"
 _CACHE = Path(__file__).parents[1] / ".cache"
 
 
-def arguments(doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse what every experiment takes."""
+def arguments(
+    doc: str, argv: Sequence[str] | None, data: str = "folder with images/, images.csv and points.csv", **more: str
+) -> argparse.Namespace:
+    """Parse what every experiment takes, `data` being told of its folder, and options of its own with their help."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/, images.csv and points.csv")
+    parser.add_argument("--data", type=Path, required=True, help=data)
+    for name, told in more.items():
+        parser.add_argument(f"--{name}", metavar="NAME", help=told)
     parser.add_argument("--scale", choices=("smoke", "cpu", "gpu"), required=True)
     parser.add_argument("--cache", type=Path, default=_CACHE, help="folder for the frozen features")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -42,6 +49,44 @@ def fields_by_split(data: Path, smoke: bool) -> dict[str, list[Field]]:
     from train import fields_of
 
     return {split: fields_of(data, split) for split in ("train", "val", "test")}
+
+
+def parted(names: Iterable[str], smoke: bool) -> dict[str, list[str]]:
+    """Return which images of a set without a table of splits are train (half), val (a sixth) and test (a third).
+
+    It goes by a hash of the name, so that an image stays where it is whatever else lies in the folder. A smoke run
+    takes the first four.
+    """
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    order = [*parts, "train"] if smoke else ["train", "train", "train", "val", "test", "test"]
+    for i, name in enumerate(sorted(names)[: 4 if smoke else None]):
+        parts[order[i if smoke else hashlib.sha256(name.encode()).digest()[0] % 6]].append(name)
+    return parts
+
+
+def boxed_fields_by_split(data: Path, smoke: bool) -> dict[str, list[Field]]:
+    """Return the fields of a COCO folder, brought to the scale of the CRIC fields.
+
+    The median cell of train becomes as large as the boxes there, so that it is as large for the network, and the radius
+    of a hit is the same part of it. All that is labelled is one kind of cell.
+    """
+    fields = {f.name: f for f in read_fields(data, taxonomy_of(data))}
+    parts = parted(fields, smoke)
+    boxes = np.concatenate([fields[n].boxes for n in parts["train"]])
+    scale = BOX_UM / FIELD_MPP / float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+    return {split: [_scaled(fields[n], scale) for n in names] for split, names in parts.items()}
+
+
+def _scaled(field: Field, scale: float) -> Field:
+    height, width = (round(n * scale) for n in field.rgb.shape[:2])
+    return replace(
+        field,
+        rgb=np.asarray(Image.fromarray(field.rgb).resize((width, height), Image.Resampling.BILINEAR)),
+        mpp=FIELD_MPP,
+        boxes=field.boxes * np.float32(scale),
+        labels=np.zeros_like(field.labels),
+        checked=np.array([[0, 0, width, height]], np.float32),
+    )
 
 
 class Table:
