@@ -53,6 +53,7 @@ from napari_cervcell.taxonomy import BETHESDA
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "napari_cervcell" / "models" / "cervcell-lite0.safetensors"
 GENTLY = 0.4  # share of the first stage's rates that the second learns at
+MARGIN = 1.5  # of the second stage, for rare classes
 
 
 def initialised(config: dict[str, Any], weights: Path | None = None) -> tuple[Network, str]:
@@ -169,11 +170,14 @@ def main() -> None:
         backbone_rate=GENTLY * settings.backbone_rate,
     )
     network = copy.deepcopy(averaged)
-    averaged = stage(network, fields, crops, settings, args.seed + 1, partial(told, card=card, val=val, part=part))
+    averaged = stage(
+        network, fields, crops, settings, args.seed + 1, partial(told, card=card, val=val, part=part), MARGIN
+    )
     card["training"] |= {
         "second_steps": args.second_steps,
         "minutes": round((time.monotonic() - start) / 60, 1),
         "progress": 1.0,
+        "margin": MARGIN,
     }
     card["metrics"] = {
         "on": "test fields of training/splits.csv",
@@ -192,12 +196,15 @@ def stage(
     settings: FitSettings,
     seed: int,
     tell: Callable[[Step, Network, FitSettings], None],
+    margin: float = 1.0,
 ) -> Network:
     """Train `network` and return the average of its weights."""
     torch.manual_seed(seed)
     sampler = CropSampler(fields, crops, np.random.default_rng(seed))
     network = network.train().requires_grad_(True).to(memory_format=torch.channels_last)
-    return fit(network, sampler, objective_of(fields, seed), settings, lambda step, mean: tell(step, mean, settings))
+    objective = objective_of(fields, seed)
+    objective.margin = margin
+    return fit(network, sampler, objective, settings, lambda step, mean: tell(step, mean, settings))
 
 
 def told(

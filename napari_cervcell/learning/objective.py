@@ -77,7 +77,7 @@ class Objective:
     generator: torch.Generator
     a_pos: float = A_POS
     a_neg: float = 0.8
-    margin: float = 1.5
+    margin: float = 1.0
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
     opinion_weight: float = 0.5

@@ -218,7 +218,12 @@ def objective_of(fields: Sequence[Field], student: Model, seed: int, loss: LossN
     labels = np.concatenate([f.labels for f in fields])
     count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0
     counts = torch.tensor(50 * count / count.sum(), dtype=torch.float32)
-    return Objective(counts, torch.Generator().manual_seed(seed), loss=loss)
+    return Objective(counts, torch.Generator().manual_seed(seed), margin=_margin(student), loss=loss)
+
+
+def _margin(model: Model) -> float:
+    """The margin for rare classes that `model` has learnt with: with another one it would unlearn some of them."""
+    return float(model.card.get("training", {}).get("margin", 1.0))
 
 
 def taught(
@@ -257,6 +262,7 @@ def card_of(
     card["training"] = {
         "recipe": recipe,
         "progress": settings.progress[1],
+        "margin": _margin(parent),
         "corrections": int(learnt.sum()),
         "rejections": int((learnt & (known.annotations.states == State.REJECTED)).sum()),
         "mined": len(known.mined),

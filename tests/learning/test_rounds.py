@@ -15,9 +15,12 @@ from napari_cervcell.cells import centres_of
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
 from napari_cervcell.learning.features import FeatureMemory
+from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.known import Known, case_fields
+from napari_cervcell.learning.losses import Schedule, pull_at_half
+from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
-from napari_cervcell.learning.rounds import judge, train_round
+from napari_cervcell.learning.rounds import judge, objective_of, standing, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.slides import Slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
@@ -50,6 +53,19 @@ def reviewed(found: bytes, sample: Slide, tmp_path: Path) -> Path:
         for i in order[-6:]:
             case.record([Verdict("reject", cells.boxes[i], -1, detected_label=int(cells.labels[i]))])
     return path
+
+
+def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Model, small_model: Model) -> None:
+    rgb, cell = np.zeros((400, 400, 3), np.uint8), np.array([[40, 40, 60, 60]], np.float32)
+    checked = np.array([[0, 0, 200, 100]], np.float32)  # an eighth of the field
+    field = Field("made", rgb, 0.4, cell, np.zeros(1, np.int16), checked=checked)
+    assert objective_of([field], shipped_model, 0).margin == shipped_model.card["training"]["margin"] > 1
+    assert objective_of([field], small_model, 0).margin == 1
+    assert standing(shipped_model, [field]) == 1
+    assert standing(small_model, [field]) == 1  # nothing is said of it: it has been trained to the end
+    small_model.card["training"] = {"progress": 0.0}
+    expected = Schedule().progress_for(1 / 8, pull_at_half(A_POS))
+    assert standing(small_model, [field]) == pytest.approx(expected, abs=0.02)
 
 
 def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
