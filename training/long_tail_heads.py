@@ -115,15 +115,19 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     path = args.results / f"long-tail-heads-{args.scale}.csv"
     table = Table(path, ("head", "loss", "seed"), (scale, judge_on), args.seeds)
     table.fill(((head, loss, seed) for seed in range(scale.seeds) for head in HEADS for loss in COMPARED), run)
+    report(table, fields[judge_on], smoke, judge_on)
+    return table
+
+
+def report(table: Table, judged: Sequence[Field], smoke: bool, judge_on: str) -> None:
     notes = (
         "Neck and head of four detectors on a frozen ImageNet backbone, "
-        f"{judge_on} fields: {counted(fields[judge_on])}. "
+        f"{judge_on} fields: {counted(judged)}. "
         "Recall: share of a class's cells among its hundred surest detections a field. Balance: gradient that pulls a "
         "class up by that which pushes it down, over the run. Mean ± standard deviation over seeds."
     )
     table.markdown("Finding and naming six classes with four detectors", notes, smoke)
     dots(table, ("mAP", "AP frequent", "AP common", "AP rare"))
-    return table
 
 
 if __name__ == "__main__":

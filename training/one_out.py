@@ -204,6 +204,11 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     table = Table(args.results / f"one-out-{args.scale}.csv", ("labels", "rule", "seed"), (scale, judge_on), args.seeds)
     cells = ((labels, rule, seed) for seed in range(scale.seeds) for labels, of in RECIPES.items() for rule in of)
     table.fill(cells, bench.run)
+    report(table, smoke, judge_on)
+    return table
+
+
+def report(table: Table, smoke: bool, judge_on: str) -> None:
     notes = (
         f"Neck and FCOS head on a frozen ImageNet backbone, scored on the {judge_on} fields; mean ± standard deviation "
         "over seeds. Labels: all cells, or a tenth of them and as many rejections, all else unknown. Finding: ap, f1 "
@@ -211,7 +216,6 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     )
     table.markdown("The recipe, and one part out", notes, smoke)
     dots(table, ("ap", "f1_at_half", "mean_recall", "mAP"))
-    return table
 
 
 if __name__ == "__main__":
