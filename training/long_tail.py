@@ -15,14 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from experiments.features import Sheet, sheets_by_split
-from experiments.finding import Stacked, decoded, head, locations, logits_of, points_of
+from experiments.features import sheets_by_split
+from experiments.finding import Stacked, decoded, head, locations, logits_of
 from experiments.fitting import Batch, Draws, train
 from experiments.table import Table, arguments, dots, fields_by_split
 from torch import Tensor, nn
 
-from napari_cervcell.cells import Cells
+from napari_cervcell.cells import Cells, centres_of
 from napari_cervcell.learning.evaluation import match_points, score_cells
+from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.losses import GradientBalance, named_loss
 from napari_cervcell.taxonomy import BETHESDA
 
@@ -81,48 +82,54 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
 
         module = head(outputs, rows.width, seed, scale.width)
         model = train(module, Draws(rows, at, seed, scale.batch, scale.noise), loss_of, steps=scale.steps)
-        return figures(model, judged, name in EXCLUSIVE) | {
+        said = [odds(z) if name in EXCLUSIVE else z for z in (logits_of(model, s) for s in judged)]
+        found = [[decoded(z, s, 0.0) for z in of] for of, s in zip(said, judged, strict=True)]
+        return figures(found, [s.field for s in judged]) | {
             f"balance {c}": r for c, r in zip(BETHESDA.names, balance.ratios(), strict=True)
         }
 
     table = Table(args.results / f"long-tail-{args.scale}.csv", ("loss", "seed"), (scale, judge_on), args.seeds)
     table.fill(((loss, seed) for seed in range(scale.seeds) for loss in LOSSES), run)
-    counts = ", ".join(f"{c} {sum(int((s.labels == i).sum()) for s in judged)}" for i, c in enumerate(BETHESDA.names))
     notes = (
-        f"One head on frozen ImageNet features; {judge_on} fields: {counts}. Recall: share of a class's cells among "
-        "its hundred surest detections a field. Balance: gradient that pulls a class up by that which pushes it down, "
-        "over the run. Mean ± standard deviation over seeds."
+        f"One head on frozen ImageNet features; {judge_on} fields: {counted([s.field for s in judged])}. "
+        "Recall: share of a class's cells among its hundred surest detections a field. Balance: gradient that pulls a "
+        "class up by that which pushes it down, over the run. Mean ± standard deviation over seeds."
     )
     table.markdown("Finding and naming six classes", notes, smoke)
     dots(table, ("mAP", "AP frequent", "AP common", "AP rare"))
     return table
 
 
-def figures(model: nn.Module, sheets: Sequence[Sheet], exclusive: bool) -> dict[str, float]:
-    """Return AP and recall of every class, and the means over all and over the groups."""
-    n = len(BETHESDA)
-    results: list[list[tuple[Cells, np.ndarray]]] = [[] for _ in range(n)]
-    for sheet in sheets:
-        logits = logits_of(model, sheet)
-        for c in range(n):
-            mine = logits[c]
-            if exclusive:
-                mine = mine - torch.cat([logits[:c], logits[c + 1 :]]).logsumexp(0)
-            cells = decoded(mine, sheet, 0.0)
-            surest = cells[np.argsort(-cells.scores, kind="stable")[:100]]
-            results[c].append((surest, points_of(sheet)[sheet.labels == c]))
+def odds(logits: Tensor) -> Tensor:
+    """Return the logit of each class of a softmax over logits (classes, ...), the last of which is background."""
+    others = [torch.cat([logits[:c], logits[c + 1 :]]).logsumexp(0) for c in range(len(logits) - 1)]
+    return logits[:-1] - torch.stack(others)
+
+
+def figures(found: Sequence[Sequence[Cells]], fields: Sequence[Field]) -> dict[str, float]:
+    """Return AP and recall of every class, and the means over all and over the groups.
+
+    `found` has for every field the cells of every class, in px of its image.
+    """
     aps, recalls = {}, {}
     for c, name in enumerate(BETHESDA.names):
-        points = sum(len(p) for _, p in results[c])
-        if points:
-            said = [(cells, p, np.zeros(len(p), np.int16)) for cells, p in results[c]]
+        points = [centres_of(f.boxes)[f.labels == c] for f in fields]
+        n = sum(map(len, points))
+        if n:
+            surest = [of[c][np.argsort(-of[c].scores, kind="stable")[:100]] for of in found]
+            said = [(cells, p, np.zeros(len(p), np.int16)) for cells, p in zip(surest, points, strict=True)]
             aps[name] = score_cells(said, ["cell"])["ap"]
-            recalls[name] = sum(int((match_points(cells, p) >= 0).sum()) for cells, p in results[c]) / points
-    found = {"mAP": float(np.mean(list(aps.values())))}
+            recalls[name] = sum(int((match_points(cells, p) >= 0).sum()) for cells, p, _ in said) / n
+    shown = {"mAP": float(np.mean(list(aps.values())))}
     for group, members in GROUPS.items():
-        found[f"AP {group}"] = float(np.mean([aps[m] for m in members if m in aps] or [0]))
-    found["mean recall"] = float(np.mean(list(recalls.values())))
-    return found | {f"AP {name}": ap for name, ap in aps.items()}
+        shown[f"AP {group}"] = float(np.mean([aps[m] for m in members if m in aps] or [0]))
+    shown["mean recall"] = float(np.mean(list(recalls.values())))
+    return shown | {f"AP {name}": ap for name, ap in aps.items()}
+
+
+def counted(fields: Sequence[Field]) -> str:
+    """Return how many cells of each class there are."""
+    return ", ".join(f"{c} {sum(int((f.labels == i).sum()) for f in fields)}" for i, c in enumerate(BETHESDA.names))
 
 
 if __name__ == "__main__":

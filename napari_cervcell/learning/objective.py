@@ -16,7 +16,7 @@ from .losses import GradientBalance, Schedule, cross_entropy, exclusive_cross_en
 from .prototypes import prototypes
 from .targets import Targets
 
-__all__ = ["A_POS", "LossName", "Losses", "Objective", "likeness_loss"]
+__all__ = ["A_POS", "LossName", "Losses", "Objective", "box_loss", "likeness_loss"]
 
 LossName = Literal["exclusive", "ce", "focal", "ignore"]
 """How it is learnt where cells are. ``exclusive`` is what rounds use: Grad-Libra, and the exclusive branch where nobody
@@ -132,11 +132,7 @@ class Objective:
             # the gradient of a softmax is that of independent classifiers of the same probabilities
             share = torch.softmax(logits.detach(), 1)
             self.balance.add(torch.logit(share, 1e-6), F.one_hot(label, len(self.counts)).to(share))
-            box = _as_boxes(target.sides[image, :, row, col])
-            sides = _box_loss(dense.sides[image, :, row, col], box)
-            if dense.first_sides is not None:
-                # half as heavy as the guess that counts, as in RepPoints
-                sides = sides + 0.5 * _box_loss(dense.first_sides[image, :, row, col], box)
+            sides = box_loss(dense, target)
             if dense.embedding is not None:
                 factor = dense.cell.shape[-1] // dense.embedding.shape[-1]
                 f = dense.embedding.float()[image, :, row // factor, col // factor]
@@ -158,10 +154,18 @@ def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
     return crossed - F.binary_cross_entropy(probability, probability, reduction="none")
 
 
-def _box_loss(sides: Tensor, box: Tensor) -> Tensor:
-    """Generalised IoU loss of predicted `sides` (n, 4) against boxes (n, 4) around the origin."""
-    loss: Tensor = generalized_box_iou_loss(_as_boxes(sides.float()), box, reduction="mean")
-    return loss
+def box_loss(dense: Dense, target: Targets) -> Tensor:
+    """Return the mean generalised IoU loss of the boxes at positive locations, of which there must be one."""
+    image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
+    box = _as_boxes(target.sides[image, :, row, col])
+
+    def of(sides: Tensor) -> Tensor:
+        loss: Tensor = generalized_box_iou_loss(_as_boxes(sides[image, :, row, col].float()), box, reduction="mean")
+        return loss
+
+    if dense.first_sides is None:
+        return of(dense.sides)
+    return of(dense.sides) + 0.5 * of(dense.first_sides)  # half as heavy as the guess that counts, as in RepPoints
 
 
 def likeness_loss(f: Tensor, label: Tensor, n_classes: int, scale: float = _SCALE) -> Tensor:

@@ -22,7 +22,7 @@ from .targets import Targets, assign
 __all__ = ["PATCH", "Seen", "SeenSampler", "see"]
 
 PATCH = 128
-"""Side of a patch, px of the network's input."""
+"""Usual side of a patch, px of the network's input."""
 _BORDER = 16
 """Px at a patch's sides that teach nothing: there the head sees what is not beside the cell but beside the patch."""
 
@@ -118,10 +118,12 @@ class SeenSampler(CropSampler):
     fields : sequence of Seen
     mpp : float
     rng : numpy Generator
+    patch : int
+        Side of a patch, px of the network's input, a multiple of the features' stride.
     """
 
-    def __init__(self, fields: Sequence[Seen], mpp: float, rng: np.random.Generator) -> None:
-        super().__init__(fields, Crops(PATCH, mpp), rng)
+    def __init__(self, fields: Sequence[Seen], mpp: float, rng: np.random.Generator, patch: int = PATCH) -> None:
+        super().__init__(fields, Crops(patch, mpp), rng)
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images))
@@ -137,17 +139,18 @@ class SeenSampler(CropSampler):
         if turned:
             x, y = width - x, height - y
         stride = STRIDE * targets.cell.shape[-1] // features.shape[-1]
-        side, fold = PATCH // stride, stride // STRIDE
+        patch = self.crops.size
+        side, fold = patch // stride, stride // STRIDE
 
         def start(place: float, length: int) -> int:
             # anywhere in the patch but not in its border, and the patch inside what has features
-            wanted = (place - field.rim - rng.uniform(_BORDER, PATCH - _BORDER)) / stride
+            wanted = (place - field.rim - rng.uniform(_BORDER, patch - _BORDER)) / stride
             return int(np.clip(round(wanted), 0, length - side))
 
         row, col = start(y, features.shape[-2]), start(x, features.shape[-1])
-        patch = features[:, row : row + side, col : col + side]
+        cut = features[:, row : row + side, col : col + side]
         rows, cols = slice(row * fold, (row + side) * fold), slice(col * fold, (col + side) * fold)
-        return patch, _without_border(Targets(*(t[..., rows, cols] for t in targets)))
+        return cut, _without_border(Targets(*(t[..., rows, cols] for t in targets)))
 
 
 def _without_border(targets: Targets) -> Targets:

@@ -14,7 +14,15 @@ import napari_cervcell.learning
 
 ROOT = Path(__file__).parents[2] / "training"
 FIELDS = Path(napari_cervcell.learning.__file__).parent / "replay"
-EXPERIMENTS = ("sparse_labels", "rare_classes", "long_tail", "hard_negatives", "unlabelled")
+EXPERIMENTS = (
+    "sparse_labels",
+    "rare_classes",
+    "long_tail",
+    "long_tail_heads",
+    "hard_negatives",
+    "unlabelled",
+    "one_out",
+)
 
 
 @pytest.fixture(scope="module")

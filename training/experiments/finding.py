@@ -30,6 +30,7 @@ __all__ = [
     "judged",
     "locations",
     "logits_of",
+    "peaks",
     "points_of",
 ]
 
@@ -130,12 +131,18 @@ def logits_of(model: Callable[[Tensor], Tensor], sheet: Sheet) -> Tensor:
 
 def decoded(logits: Tensor, sheet: Sheet, lowest: float) -> Cells:
     """Return the cells of a map of logits (h, w) in the annotated part of a sheet, boxes in px of the field's image."""
-    most = float(torch.sigmoid(logits.flatten().topk(min(_MOST, logits.numel())).values[-1]))
     half = torch.full((1, 4, *logits.shape), BOX_UM / MPP / 2)
-    cells = decode(Dense(logits[None], torch.zeros(1, 1, *logits.shape), half), max(lowest, most))[0]
+    dense = Dense(logits[None], torch.zeros(1, 1, *logits.shape), half)
+    return peaks(dense, lowest, sheet.checked[0]).moved(0, 0, MPP / sheet.field.mpp)
+
+
+def peaks(dense: Dense, lowest: float, annotated: NDArray[np.float32]) -> Cells:
+    """Return the cells that an answer of one image has in a rectangle (4,); px of the network's input."""
+    most = float(torch.sigmoid(dense.cell.flatten().topk(min(_MOST, dense.cell.numel())).values[-1]))
+    cells = decode(dense, max(lowest, most))[0]
     x, y = cells.centres.T
-    x1, y1, x2, y2 = sheet.checked[0]
-    return cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)].moved(0, 0, MPP / sheet.field.mpp)
+    x1, y1, x2, y2 = annotated
+    return cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]
 
 
 def detect(model: Callable[[Tensor], Tensor], sheet: Sheet, lowest: float = _LOWEST) -> Cells:

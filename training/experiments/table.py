@@ -138,7 +138,7 @@ class Table:
         return {cell: {f: np.array(v) for f, v in of.items()} for cell, of in found.items()}
 
     def markdown(self, title: str, notes: str, smoke: bool) -> None:
-        """Write the means and spreads over seeds beside the CSV."""
+        """Write the means beside the CSV, and where there is more than one seed their spreads."""
         values = self.values()
         head = [*self.keys[:-1], *self.figures, "seeds"]
         lines = [f"# {title}", ""]
@@ -146,9 +146,13 @@ class Table:
             lines += ["**A smoke run: it shows that everything runs. Its figures are no results.**", ""]
         lines += [notes, "", "| " + " | ".join(h.replace("_", " ") for h in head) + " |", "|" + "---|" * len(head)]
         for cell, of in values.items():
-            shown = [f"{of[f].mean():.3f} ± {of[f].std():.3f}" if f in of else "-" for f in self.figures]
+            shown = [_with_spread(of[f]) if f in of else "-" for f in self.figures]
             lines.append("| " + " | ".join([*cell, *shown, str(max(map(len, of.values())))]) + " |")
         self.path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _with_spread(values: np.ndarray) -> str:
+    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
 
 
 def curves(
