@@ -69,11 +69,16 @@ SCALES = {
 }
 
 
+def deformable(x: list[int], weight: list[int], *_: Any, out_shape: list[int], **__: Any) -> int:
+    """Operations of torchvision's deformable convolution: those of a plain one; the bilinear look-ups are left out."""
+    return 2 * int(np.prod(out_shape)) * int(np.prod(weight[1:]))
+
+
 def cost(network: Network, device: str, repeats: int) -> dict[str, float]:
     """Return parameters (millions), GFLOP and ms a tile, as a scan runs it: with a second look where one is needed."""
     tile = torch.zeros(1, 3, TILE, TILE).contiguous(memory_format=torch.channels_last)
     network = network.eval()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         predict(network, tile)
     figures = {
         "parameters_M": sum(p.numel() for p in network.parameters()) / 1e6,
@@ -84,6 +89,9 @@ def cost(network: Network, device: str, repeats: int) -> dict[str, float]:
         figures["gpu_ms_a_tile"] = _ms(network.to(device), tile.to(device), repeats)
         network.cpu()
     return figures
+
+
+COUNTED = {torch.ops.torchvision.deform_conv2d: deformable}
 
 
 def _ms(network: Network, tile: torch.Tensor, repeats: int) -> float:

@@ -19,7 +19,6 @@ from napari_cervcell.models import (
     predict,
     to_input,
 )
-from napari_cervcell.models.reppoints import RepPointsHead
 from napari_cervcell.models.resnets import ResNet
 from napari_cervcell.taxonomy import BETHESDA
 
@@ -42,20 +41,6 @@ def test_any_head_on_any_backbone_answers_at_every_location(head: str, backbone:
     assert 12 < float(width.median()) < 48
     cells, looks = decode_embedded(dense, 0.0)[0]
     assert looks.shape == (len(cells), 8)
-
-
-def test_points_are_looked_at_as_a_deformable_convolution_looks_at_them() -> None:
-    torch.manual_seed(0)
-    head = RepPointsHead(16, 24, 6, 30.0)
-    said = {}
-    head.refine.register_forward_pre_hook(lambda _, given: said.update(gathered=given[0]))
-    head.points.register_forward_pre_hook(lambda _, given: said.update(found=given[0]))
-    torch.nn.init.normal_(head.points.weight)
-    with torch.inference_mode():
-        head(torch.randn(2, 16, 7, 9), torch.randn(2, 24, 14, 18))
-        offset = head.half_side / STRIDE * (head.kernel + head.points(said["found"])) - head.kernel
-        expected = torchvision.ops.deform_conv2d(said["found"], offset, head.gather_points.weight, padding=1)
-    torch.testing.assert_close(said["gathered"], torch.relu(expected))
 
 
 @pytest.mark.parametrize(("head", "rotations"), [*((head, 1) for head in HEADS), ("fcos", 4), ("yolof", 8)])
