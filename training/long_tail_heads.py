@@ -76,7 +76,7 @@ class Classifiers:
         self.balance.add(logits[:, :n], wanted[:, :n], known[:, :n])
         naming = self.rule(logits, wanted, known, ~known).sum() / target.cell.sum().clamp_min(1)
         sides = box_loss(dense, target) if target.cell.any() else torch.zeros(())
-        return Losses(naming + sides, 0.0, 0.0, float(naming.detach()), float(sides.detach()), 0.0)
+        return Losses(naming + sides, 0.0, 0.0, float(naming.detach()), float(sides.detach()), 0.0, 0.0)
 
     def logits(self, dense: Dense) -> Tensor:
         """Return the logits (n, C, h, w); for a softmax, background's 0 is one more."""

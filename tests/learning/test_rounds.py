@@ -40,7 +40,7 @@ def found(sample: Slide, shipped_model: Model, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def reviewed(found: bytes, sample: Slide, tmp_path: Path) -> Path:
-    """A case in which a reviewer accepted some cells, rejected some and re-classed one."""
+    """A case in which a reviewer accepted some cells, rejected some and gave two a class far from the model's."""
     path = tmp_path / "reviewed.cervcell"
     path.write_bytes(found)
     with open_case(path, sample) as case:
@@ -48,8 +48,9 @@ def reviewed(found: bytes, sample: Slide, tmp_path: Path) -> Path:
         order = np.argsort(-cells.scores)
         for n, i in enumerate(order[:6]):
             label = int(cells.labels[i])
-            kind = "class" if n == 0 else "accept"
-            case.record([Verdict(kind, cells.boxes[i], (label + 1) % 6 if n == 0 else label, detected_label=label)])
+            said = (label + 3) % 6 if n < 2 else label
+            kind = "accept" if said == label else "class"
+            case.record([Verdict(kind, cells.boxes[i], said, detected_label=label)])
         for i in order[-6:]:
             case.record([Verdict("reject", cells.boxes[i], -1, detected_label=int(cells.labels[i]))])
     return path
