@@ -11,7 +11,6 @@ head has its say. Writes ``training/results/long-tail-heads-SCALE.csv``, ``.md``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from experiments.features import MPP
 from experiments.finding import peaks
-from experiments.frozen import Eyes, detector
+from experiments.frozen import SCALES, Eyes, detector
 from experiments.table import Table, arguments, dots, fields_by_split
 from long_tail import EXCLUSIVE, LOSSES, counted, figures, odds
 from torch import Tensor, nn
@@ -36,28 +35,6 @@ from napari_cervcell.taxonomy import BETHESDA
 
 HEADS = ("fcos", "atss", "reppoints", "yolof")
 COMPARED = ("CE", "focal with alpha", "EFL", "Seesaw", "Grad-Libra 0.8/0.8")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """`patch` is the side of what is drawn, px of the network's input; `width` that of neck and head, channels.
-
-    The `rate` of a short run was settled on val.
-    """
-
-    steps: int
-    batch: int = 2
-    patch: int = 256
-    width: int = 32
-    rate: float = 3e-3
-    seeds: int = 3
-
-
-SCALES = {
-    "smoke": Scale(steps=2, patch=128, width=8, seeds=1),
-    "cpu": Scale(steps=150),
-    "gpu": Scale(steps=3400, batch=16, width=96, rate=1e-3, seeds=5),
-}
 
 
 class Classifiers:

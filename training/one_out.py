@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from experiments.features import MPP
 from experiments.finding import figures, peaks
-from experiments.frozen import Eyes, detector
+from experiments.frozen import SCALES, Eyes, Scale, detector
 from experiments.table import Table, arguments, dots, fields_by_split
 from scipy.spatial import cKDTree
 from sparse_labels import kept_cells
@@ -81,25 +81,6 @@ RECIPES = {
         "unknown ignored": Recipe("ignore"),
         "no rejections": Recipe(rejections=False),
     },
-}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """`patch` is the side of what is drawn, px of the network's input; `width` that of neck and head, channels."""
-
-    steps: int
-    batch: int = 2
-    patch: int = 256
-    width: int = 32
-    rate: float = 3e-3
-    seeds: int = 3
-
-
-SCALES = {
-    "smoke": Scale(steps=2, patch=128, width=8, seeds=1),
-    "cpu": Scale(steps=150),
-    "gpu": Scale(steps=3400, batch=16, width=96, rate=1e-3, seeds=5),
 }
 
 

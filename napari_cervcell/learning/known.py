@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from ..cells import centres_of
 from ..errors import CervcellError
 from ..slides import Slide
 from .fields import Field
-from .mining import look_alikes
+from .mining import look_alikes, within
 
 __all__ = [
     "Known",
@@ -161,22 +160,13 @@ def labelled_share(fields: Sequence[Field]) -> float:
     for field in fields:
         height, width = field.rgb.shape[:2]
         x, y = np.meshgrid(np.arange(0.5, width, _GRID), np.arange(0.5, height, _GRID))
-        share = float(_in_any(field.checked, x.ravel(), y.ravel()).mean())
+        share = float(within(np.stack([x.ravel(), y.ravel()], 1), field.checked).mean())
         checked_area += share * width * height
         unknown_area += (1 - share) * width * height
-        in_checked = [_in_any(field.checked, *centres_of(boxes).T) for boxes in (field.boxes, field.left_out)]
+        in_checked = [within(centres_of(boxes), field.checked) for boxes in (field.boxes, field.left_out)]
         inside += sum(int(of.sum()) for of in in_checked)
         outside += int((~in_checked[0]).sum())
         labelled += len(field.boxes)
     if not checked_area or not labelled:
         return 0.0
     return labelled / (inside + max(outside, inside / checked_area * unknown_area))
-
-
-def _in_any(
-    boxes: NDArray[np.float32], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]
-) -> NDArray[np.bool_]:
-    """Return bool (n,): which of the places (`x`, `y`) lie in one of `boxes` (m, 4)."""
-    x1, y1, x2, y2 = boxes.T[:, :, None]
-    found: NDArray[np.bool_] = ((x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)).any(axis=0)
-    return found

@@ -31,6 +31,7 @@ __all__ = [
     "look_alikes",
     "mine",
     "search",
+    "within",
 ]
 
 EXCLUSION_UM = 15.0
@@ -108,7 +109,7 @@ def gather(
         centres = np.concatenate([rejected, found, grid.reshape(-1, 2)]).astype(np.float32)
         kinds = [Source.REJECTED, Source.LOOK_ALIKE, Source.BACKGROUND]
         kind = np.repeat(kinds, [len(rejected), len(found), grid.size // 2])
-        unlabelled = (kind != Source.REJECTED) & ~_within(centres, field.checked)
+        unlabelled = (kind != Source.REJECTED) & ~within(centres, field.checked)
         source = np.where(unlabelled, Source.UNLABELLED, kind).astype(np.int64)
         taken = np.logical_and.reduce((centres >= 0) & (centres < (width, height)), 1)
         taken[taken] &= _clear(
@@ -138,12 +139,13 @@ def look_alikes(
     mpp : float
         µm per px.
     """
-    false = _within(found, checked)
+    false = within(found, checked)
     false[false] &= _clear(found[false], known, EXCLUSION_UM / mpp)
     return false
 
 
-def _within(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+def within(points: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which of `points` (n, 2) lie in any of `boxes` (k, 4), bool (n,)."""
     inside = np.zeros(len(points), bool)
     for x1, y1, x2, y2 in boxes:
         inside |= (points[:, 0] >= x1) & (points[:, 0] <= x2) & (points[:, 1] >= y1) & (points[:, 1] <= y2)

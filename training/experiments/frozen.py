@@ -7,6 +7,7 @@ from, and no other change of the pixels is, for what is frozen cannot be asked a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,10 +24,32 @@ from napari_cervcell.taxonomy import BETHESDA
 
 from .features import MPP, imagenet, untrained
 
-__all__ = ["Eyes", "detector"]
+__all__ = ["SCALES", "Eyes", "Scale", "detector"]
 
 _CHANNELS, _FOLDS = (40, 112, 320), (4, 2, 1)  # of the backbone at strides 8, 16 and 32
 _MEMORY = 4 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`patch` is the side of what is drawn, px of the network's input; `width` that of neck and head, channels.
+
+    The `rate` of a short run was settled on val.
+    """
+
+    steps: int
+    batch: int = 2
+    patch: int = 256
+    width: int = 32
+    rate: float = 3e-3
+    seeds: int = 3
+
+
+SCALES = {
+    "smoke": Scale(steps=2, patch=128, width=8, seeds=1),
+    "cpu": Scale(steps=150),
+    "gpu": Scale(steps=3400, batch=16, width=96, rate=1e-3, seeds=5),
+}
 
 
 class _Fold(nn.Module):
