@@ -86,10 +86,10 @@ def test_an_embedding_changes_no_detection_and_models_without_one_work_as_ever(
 
 
 def test_cells_look_most_like_those_of_their_class(shipped_model: Model, sample: Slide, sample_truth: Path) -> None:
-    """The sample slide is of fields that the model has never seen."""
+    """The sample slide is of fields that the model has never seen; these parts of it hold most abnormal cells."""
     table = np.genfromtxt(sample_truth, delimiter=",", names=True, dtype=None, encoding="utf-8")
     looks, names = [], []
-    for left, top in ((2000, 1500), (4400, 1500), (2000, 3500), (4400, 3500)):
+    for left, top in ((3200, 1600), (6400, 4800), (8000, 0), (9600, 3200)):
         image = sample.read_scaled(left, top, 1638, 1638, 1.6)
         with torch.inference_mode():
             cells, found = decode_embedded(predict(shipped_model.network, to_input(image[None])), 0.5)[0]
@@ -104,7 +104,7 @@ def test_cells_look_most_like_those_of_their_class(shipped_model: Model, sample:
     right = (name[np.argsort(-alike, 1)[:, :5]] == name[:, None]).mean()
     chance = sum(((name == n).mean() ** 2) for n in np.unique(name))
     assert len(name) > 60
-    assert right > chance + 0.1
+    assert right > chance + 0.25
 
 
 def test_the_shipped_weights_are_loaded_bit_by_bit(shipped_model: Model) -> None:
