@@ -35,6 +35,22 @@ def shipped_model() -> Model:
     return load_model()
 
 
+@pytest.fixture(scope="session")
+def quick_file() -> Path:
+    """The model file of a detector that is a tenth of the shipped one's work, and not as good.
+
+    Made by ``python training/train.py --data DIR --backbone small --width 32 --mpp 0.8 --crop 160 --batch 8
+    --steps 2000 --second-steps 300 --out tests/quick.safetensors``, of the train fields alone: it has not seen the
+    sample slide.
+    """
+    return Path(__file__).with_name("quick.safetensors")
+
+
+@pytest.fixture(scope="session")
+def quick_model(quick_file: Path) -> Model:
+    return load_model(quick_file)
+
+
 @pytest.fixture
 def small_model() -> Model:
     """A model of the right build with fresh weights: quick to save, damage and compare."""

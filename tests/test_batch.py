@@ -29,12 +29,12 @@ def slides(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def jobs_of(slides: list[Path], folder: Path) -> list[Job]:
+def jobs_of(slides: list[Path], folder: Path, model: Path | None = None) -> list[Job]:
     folder.mkdir()
-    return [Job(slide, folder / f"{slide.name}.cervcell", region=REGION) for slide in slides]
+    return [Job(slide, folder / f"{slide.name}.cervcell", model, region=REGION) for slide in slides]
 
 
-def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Path) -> None:
+def test_a_cluster_finds_what_one_process_finds(slides: list[Path], quick_file: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     told: set[tuple[str, int, int]] = set()
     ended: list[Outcome] = []
@@ -42,7 +42,7 @@ def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Pa
     def tell(job: Job, done: int, total: int, found: int, left: float) -> None:
         told.add((job.slide.name, done, total))
 
-    alone = detect_many(jobs_of(slides, tmp_path / "alone"), tell, ended=ended.append)
+    alone = detect_many(jobs_of(slides, tmp_path / "alone", quick_file), tell, ended=ended.append)
     told.clear()
     ended.clear()
     with distributed.LocalCluster(
@@ -50,7 +50,7 @@ def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Pa
     ) as cluster:
         assert cluster.scheduler_address.startswith("tcp://")
         far = detect_many(
-            jobs_of(slides, tmp_path / "far"), tell, scheduler=cluster.scheduler_address, ended=ended.append
+            jobs_of(slides, tmp_path / "far", quick_file), tell, scheduler=cluster.scheduler_address, ended=ended.append
         )
     assert told == {("a.tiff", 1, 1), ("b.tiff", 1, 1)}
     assert len(ended) == 3
@@ -68,10 +68,10 @@ def test_a_cluster_finds_what_one_process_finds(slides: list[Path], tmp_path: Pa
             assert len(one.detections()) > 5
 
 
-def test_a_worker_that_is_killed_loses_nothing(slides: list[Path], tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_nothing(slides: list[Path], quick_file: Path, tmp_path: Path) -> None:
     """Another takes the slide and goes on from what is in its case file."""
     distributed = pytest.importorskip("distributed")
-    job = Job(slides[0], tmp_path / "a.cervcell", region=(1500.0, 1500.0, 3400.0, 3400.0))  # four tiles
+    job = Job(slides[0], tmp_path / "a.cervcell", quick_file, region=(3500.0, 3500.0, 3700.0, 3700.0))  # four tiles
     told: list[int] = []
     killed: list[int] = []
 

@@ -48,10 +48,10 @@ def test_reading_is_measured_beside_its_peers(slide_path: Path) -> None:
         assert all(peer["value"] > 0 for peer in said["peers"].values())
 
 
-def test_detection_is_measured_beside_its_parts_and_peers() -> None:
+def test_detection_is_measured_beside_its_parts_and_peers(quick_file: Path) -> None:
     """In a process of its own: SAHI brings an OpenCV that brings a Qt."""
     command = [sys.executable, "-m", "napari_cervcell.cli", "bench", "detect", str(sample_slide())]
-    options = ["--tiles", "1", "--repeats", "1", "--json"]
+    options = ["--model", str(quick_file), "--tiles", "1", "--repeats", "1", "--json"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=300)
     figures = json.loads(done.stdout)
     assert figures["pipeline_vs_limit"]["value"] > 0

@@ -20,6 +20,7 @@ from napari_cervcell.cli import main
 from napari_cervcell.detection import pick_device
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import load_model, save_model
+from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA
 
@@ -83,10 +84,12 @@ def test_info_says_what_a_slide_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("few_earlier_fields")
-def test_the_loop_without_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_loop_without_a_window(quick_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Detect, annotate, train, detect with the new model, export, import."""
     case, slide = tmp_path / "a.cervcell", sample_slide()
-    region = ["--region", 1500, 1500, 1000, 1000]
+    with open_slide(slide) as opened, open_case(case, opened) as made:
+        made.use_round(import_model(made, quick_file))
+    region = ["--region", 2000, 2000, 1000, 1000]
     found = run(capsys, "detect", slide, "--case", case, "--device", "cpu", *region)
     assert set(found["cells"]) == set(BETHESDA.names)  # type: ignore[call-overload]
     assert found["tiles"] > 0

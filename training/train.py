@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--head", choices=HEADS, default=DEFAULT_CONFIG["head"])
     parser.add_argument("--backbone", choices=BACKBONES, default=DEFAULT_CONFIG["backbone"])
     parser.add_argument("--rotations", type=int, choices=(1, 4, 8), default=1)
+    parser.add_argument("--width", type=int, default=DEFAULT_CONFIG["width"], help="maps of the neck and the head")
     parser.add_argument("--weights", type=Path, help="torchvision weights of a ResNet")
     parser.add_argument("--start", type=Path, help="a model that has been through the first stage")
     parser.add_argument("--final", action="store_true", help="learn from train and val")
@@ -140,14 +141,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.out is None:
-        if (args.head, args.backbone, args.rotations) != (DEFAULT_CONFIG["head"], DEFAULT_CONFIG["backbone"], 1):
+        ships = config_of(DEFAULT_CONFIG["head"], DEFAULT_CONFIG["backbone"])
+        if args.rotations != 1 or config_of(args.head, args.backbone, width=args.width) != ships:
             parser.error("say where to save this model: --out FILE")
         args.out = SHIPPED
 
     splits = ["train", "val"] if args.final else ["train"]
     fields = fields_of(args.data, *splits)
-    turns = {} if args.rotations == 1 else {"rotations": args.rotations}
-    config = config_of(args.head, args.backbone, n_classes=len(BETHESDA), box_size=BOX_UM / args.mpp, **turns)
+    changes = {"width": args.width, "n_classes": len(BETHESDA), "box_size": BOX_UM / args.mpp}
+    if args.rotations != 1:
+        changes["rotations"] = args.rotations
+    config = config_of(args.head, args.backbone, **changes)
     crops = Crops(args.crop, args.mpp, rim=32, assignment=Assignment.of(config))
     network, start_weights = initialised(config, args.weights)
     settings = settings_of(args.steps, args.batch, start_weights)

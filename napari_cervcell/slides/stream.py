@@ -149,9 +149,9 @@ class Stream:
         if number == len(self.grids) - 1:
             return self.overview.part(box)
         if shown is None:
-            return self._look_at(number, box)
+            shown = self._look_at(number, box)
         if any(self._place(number, *key) not in self._awaited for key in shown.lacks):
-            self._await(shown)  # given up for others before they were seen
+            self._await(shown)  # given up for others before they were pasted
         return shown.pixels
 
     def _reopen(self, number: int, box: Box, shown: _Shown | None) -> None:
@@ -176,20 +176,18 @@ class Stream:
             self._cache.discard(places[key])
         return due
 
-    def _look_at(self, number: int, box: Box) -> RGB:
+    def _look_at(self, number: int, box: Box) -> _Shown:
         grid = self.grids[number]
         left, top, right, bottom = box
         before = self._shown
         pixels = np.empty((bottom - top, right - left, 3), np.uint8)
         shown = self._shown = _Shown(number, box, pixels, set(grid.tiles_in(box)))
-        # before looking into the cache: what lands in between is told of
-        self._awaited = {self._place(number, *key) for key in shown.lacks}
+        self._await(shown, before)  # first: what lands while the rest is done here is told of
         self._fill(shown)
         for key in shown.lacks:
             part = common(grid.box(*key), box)
             pixels[part[1] - top : part[3] - top, part[0] - left : part[2] - left] = self._coarser(number, part)
-        self._await(shown, before)
-        return pixels
+        return shown
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]

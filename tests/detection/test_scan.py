@@ -27,15 +27,20 @@ Region = tuple[float, float, float, float]
 
 
 @pytest.fixture(scope="module")
-def region(sample: Slide, shipped_model: Model) -> Region:
-    """A part of four tiles around a corner of the grid: every kind of border lies between them."""
-    size = TileGrid.of(sample.width, sample.height, sample.mpp_xy, shipped_model.mpp).size
-    return (1.9 * size, 1.9 * size, 2.1 * size, 2.1 * size)
+def grid(sample: Slide, quick_model: Model) -> TileGrid:
+    return TileGrid.of(sample.width, sample.height, sample.mpp_xy, quick_model.mpp)
 
 
 @pytest.fixture(scope="module")
-def steps(sample: Slide, shipped_model: Model, region: Region) -> list[Progress]:
-    return list(Scan(sample, shipped_model, region=region).run())
+def region(grid: TileGrid) -> Region:
+    """A part of four tiles around a corner of the grid: every kind of border lies between them."""
+    size = grid.size
+    return (0.9 * size, 0.9 * size, 1.1 * size, 1.1 * size)
+
+
+@pytest.fixture(scope="module")
+def steps(sample: Slide, quick_model: Model, region: Region) -> list[Progress]:
+    return list(Scan(sample, quick_model, region=region).run())
 
 
 def test_a_scan_reports_every_tile_and_counts_up(steps: list[Progress]) -> None:
@@ -52,14 +57,14 @@ def test_a_cell_on_a_border_is_reported_once(steps: list[Progress]) -> None:
         assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= OVERLAP).all()
 
 
-def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipped_model: Model) -> None:
+def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, quick_model: Model, grid: TileGrid) -> None:
     """What a model sees that looks at the border from its middle, the tiles see too."""
-    size = steps[0].tile.size
-    corner = 1.5 * size  # a square whose middle is the point where the four tiles meet
-    image = sample.read_scaled(corner, corner, size, size, size / 512)
+    size, (step, _) = grid.size, grid.steps
+    corner = 0.5 * size  # a square whose middle is the point where the four tiles meet
+    image = sample.read_scaled(corner, corner, size, size, step)
     with torch.inference_mode():
-        found = decode(predict(shipped_model.network, to_input(image[None])), 0.6)[0].moved(corner, corner, size / 512)
-    middle = np.abs(found.centres - 2 * size).min(1) < 60
+        found = decode(predict(quick_model.network, to_input(image[None])), 0.6)[0].moved(corner, corner, step)
+    middle = np.abs(found.centres - size).min(1) < 60
     index = GridIndex(Cells.concatenate([s.cells for s in steps]).centres)
     assert middle.sum() > 0
     for x, y in found.centres[middle]:
@@ -67,9 +72,9 @@ def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, shipp
 
 
 def test_a_scan_is_the_same_every_time(
-    steps: list[Progress], sample: Slide, shipped_model: Model, region: Region
+    steps: list[Progress], sample: Slide, quick_model: Model, region: Region
 ) -> None:
-    again = Cells.concatenate([s.cells for s in Scan(sample, shipped_model, region=region).run()])
+    again = Cells.concatenate([s.cells for s in Scan(sample, quick_model, region=region).run()])
     before = Cells.concatenate([s.cells for s in steps])
     np.testing.assert_array_equal(again.boxes, before.boxes)
     np.testing.assert_array_equal(again.scores, before.scores)
@@ -88,11 +93,11 @@ def test_the_cells_lie_where_the_cytologists_saw_them(steps: list[Progress], sam
 
 
 def test_a_scan_lands_in_the_case_and_is_not_done_twice(
-    sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+    sample: Slide, quick_model: Model, region: Region, tmp_path: Path
 ) -> None:
     with open_case(tmp_path / "a.cervcell", sample) as case:
         stop = threading.Event()
-        scan = Scan(sample, shipped_model, region=region, case=case)
+        scan = Scan(sample, quick_model, region=region, case=case)
         for step in scan.run(stop):
             if step.done == 2:
                 stop.set()
@@ -100,7 +105,7 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(
         half = len(case.detections().cells)
         assert half == step.found
     with Case.open(tmp_path / "a.cervcell") as case:
-        rest = list(Scan(sample, shipped_model, region=region, case=case).run())
+        rest = list(Scan(sample, quick_model, region=region, case=case).run())
         assert [s.done for s in rest] == [3, 4]
         whole = case.detections().cells
         assert len(whole) == half + rest[-1].found
@@ -109,7 +114,7 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(
 
 
 def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
-    steps: list[Progress], sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+    steps: list[Progress], sample: Slide, quick_file: Path, quick_model: Model, region: Region, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.cervcell"
     x1, y1, x2, y2 = region
@@ -122,6 +127,8 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
         sample_slide(),
         "--case",
         path,
+        "--model",
+        quick_file,
         "--region",
         *where,
     ]
@@ -136,7 +143,7 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
     process.wait()
     with Case.open(path) as case:
         assert case.runs()[-1].state == "running"
-        rest = list(Scan(sample, shipped_model, region=region, case=case).run())
+        rest = list(Scan(sample, quick_model, region=region, case=case).run())
         assert rest[-1].done == 4
         assert len(rest) < 4
         detections = case.detections()
@@ -157,21 +164,21 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
     np.testing.assert_array_equal(saved_looks[as_found], looks[order])
 
 
-def test_glass_is_skipped(sample: Slide, shipped_model: Model) -> None:
-    whole = Scan(sample, shipped_model)
-    smear = Scan(sample, shipped_model, foreground=foreground(sample))
+def test_glass_is_skipped(sample: Slide, quick_model: Model) -> None:
+    whole = Scan(sample, quick_model)
+    smear = Scan(sample, quick_model, foreground=foreground(sample))
     assert 0 < smear.total < whole.total
 
 
-def test_a_slide_without_scale_is_refused(tmp_path: Path, shipped_model: Model) -> None:
+def test_a_slide_without_scale_is_refused(tmp_path: Path, quick_model: Model) -> None:
     path = tmp_path / "no scale.tiff"
     tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
     with open_slide(path) as slide, pytest.raises(DetectionError, match=r"no scale\.tiff.*µm per pixel"):
-        Scan(slide, shipped_model)
+        Scan(slide, quick_model)
 
 
 def test_unreadable_tiles_are_skipped_counted_and_tried_again(
-    steps: list[Progress], tmp_path: Path, shipped_model: Model, region: Region, scratch: Callable
+    steps: list[Progress], tmp_path: Path, quick_model: Model, region: Region, scratch: Callable
 ) -> None:
     """The scan goes on where some of the slide's pixels are lost, and looks there alone once they are back."""
     path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
@@ -179,15 +186,15 @@ def test_unreadable_tiles_are_skipped_counted_and_tried_again(
     lost = Tile(size, size, size)
     mend = scratch(path, 1.5 * size, 1.5 * size)  # in its middle: none of the others sees it in its halo
     with open_slide(path) as slide, open_case(tmp_path / "a.cervcell", slide) as case:
-        first = list(Scan(slide, shipped_model, region=region, case=case).run())
+        first = list(Scan(slide, quick_model, region=region, case=case).run())
         assert [s.tile for s in first if not s.readable] == [lost]
         assert (first[-1].done, first[-1].unreadable) == (4, 1)
         assert case.runs()[-1].state == "done"
         assert len(case.detections().tiles) == 3
 
-        assert [s.tile for s in Scan(slide, shipped_model, region=region, case=case).run()] == [lost]
+        assert [s.tile for s in Scan(slide, quick_model, region=region, case=case).run()] == [lost]
         mend()
-        (last,) = Scan(slide, shipped_model, region=region, case=case).run()
+        (last,) = Scan(slide, quick_model, region=region, case=case).run()
         assert last.readable
         found, whole = case.detections().cells, Cells.concatenate([s.cells for s in steps])
     near = GridIndex(found.centres)
@@ -197,10 +204,10 @@ def test_unreadable_tiles_are_skipped_counted_and_tried_again(
 
 
 def test_a_full_disk_ends_a_scan_and_keeps_what_was_found(
-    sample: Slide, shipped_model: Model, region: Region, tmp_path: Path
+    sample: Slide, quick_model: Model, region: Region, tmp_path: Path
 ) -> None:
     with open_case(tmp_path / "a.cervcell", sample) as case:
-        steps = Scan(sample, shipped_model, region=region, case=case).run()
+        steps = Scan(sample, quick_model, region=region, case=case).run()
         next(steps)
         with case._store.access() as connection:  # no room for another page from now on
             connection.execute("PRAGMA max_page_count = 1")
@@ -210,30 +217,30 @@ def test_a_full_disk_ends_a_scan_and_keeps_what_was_found(
         assert 1 <= kept < 4
         with case._store.access() as connection:
             connection.execute("PRAGMA max_page_count = 1000000")
-        assert len(list(Scan(sample, shipped_model, region=region, case=case).run())) == 4 - kept
+        assert len(list(Scan(sample, quick_model, region=region, case=case).run())) == 4 - kept
         assert len(case.detections().tiles) == 4
 
 
-def test_a_slide_far_coarser_than_the_model_is_refused(tmp_path: Path, shipped_model: Model) -> None:
+def test_a_slide_far_coarser_than_the_model_is_refused(tmp_path: Path, quick_model: Model) -> None:
     path = tmp_path / "overview.tiff"
     tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
-    with open_slide(path, mpp=4.0) as slide, pytest.raises(DetectionError, match=r"overview\.tiff has 4 µm.*0\.4"):
-        Scan(slide, shipped_model)
+    with open_slide(path, mpp=4.0) as slide, pytest.raises(DetectionError, match=r"overview\.tiff has 4 µm.*0\.8"):
+        Scan(slide, quick_model)
 
 
 def test_jpeg_decoded_small_has_the_same_cells(
-    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path
+    steps: list[Progress], sample: Slide, quick_model: Model, tmp_path: Path
 ) -> None:
     """As many, where they are, and as sure, as in the same pixels decoded whole and then made smaller."""
     side = steps[0].tile.size
     found = []
-    pixels = sample.read_region(side, side, side, side)
+    pixels = sample.read_region(side // 2, side // 2, side // 2, side // 2)
     for compression in ("jpeg", "zlib"):
         path = tmp_path / f"{compression}.tiff"
         tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression=compression)
         with open_slide(path, mpp=0.25) as slide:
-            found.append(Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()]))
-            pixels = slide.read_region(0, 0, side, side)  # what JPEG has left of them
+            found.append(Cells.concatenate([s.cells for s in Scan(slide, quick_model).run()]))
+            pixels = slide.read_region(0, 0, slide.width, slide.height)  # what JPEG has left of them
     small, whole = found
     index = GridIndex(whole.centres)
     sure = small[small.scores > 0.3]
@@ -247,15 +254,15 @@ def test_jpeg_decoded_small_has_the_same_cells(
 
 @pytest.mark.parametrize("factor", [0.5, 1.6])
 def test_the_same_cells_are_found_at_another_scale(
-    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path, factor: float
+    steps: list[Progress], sample: Slide, quick_model: Model, tmp_path: Path, factor: float
 ) -> None:
     """A slide of twice as many pixels, and one of about half as many, none of which has the model's µm per px."""
-    left, side = 1400, 1280
+    left, side = 2000, 2400
     pixels = sample.read_grid(left, left, round(side / factor), round(side / factor), factor, factor)
     path = tmp_path / "scaled.tiff"
     tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb")
     with open_slide(path, mpp=0.25 * factor) as slide:
-        found = Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()])
+        found = Cells.concatenate([s.cells for s in Scan(slide, quick_model).run()])
     index = GridIndex(found[found.scores > 0.3].moved(left, left, factor).centres)
     whole = Cells.concatenate([s.cells for s in steps])
     inside = ((whole.centres > left + 64) & (whole.centres < left + side - 64)).all(1)
@@ -272,17 +279,17 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 def test_cells_are_found_where_pixels_are_not_square(
-    steps: list[Progress], sample: Slide, shipped_model: Model, tmp_path: Path
+    steps: list[Progress], sample: Slide, quick_model: Model, tmp_path: Path
 ) -> None:
     """The same cells, scanned with lines twice as far apart as the pixels of one."""
-    left, side = 1350, 1366  # amid what was scanned, and as large as four tiles of the other slide
+    left, side = 2000, 2400  # amid what was scanned
     flat = sample.read_grid(left, left, side, side // 2, 1, 2)
     path = tmp_path / "flat.tiff"
     scale = {"resolution": (40_000, 20_000), "resolutionunit": "CENTIMETER"}
     tifffile.imwrite(path, flat, tile=(256, 256), photometric="rgb", metadata=None, **scale)
     with open_slide(path) as slide:
         assert slide.mpp_xy == pytest.approx((0.25, 0.5))
-        found = Cells.concatenate([s.cells for s in Scan(slide, shipped_model).run()])
+        found = Cells.concatenate([s.cells for s in Scan(slide, quick_model).run()])
     back = found.moved(left, left, (1, 2))
     index = GridIndex(back[back.scores > 0.3].centres)
     whole = Cells.concatenate([s.cells for s in steps])

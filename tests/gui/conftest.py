@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -89,6 +90,7 @@ def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
     made: list[Hands] = []
 
     def begin(path: Path | None = None) -> Hands:
+        gc.freeze()  # napari searches for garbage whenever a viewer closes, but not through all that was imported
         viewer = make_napari_viewer(show=True)
         viewer.window.resize(1400, 900)
         hands = Hands(viewer, dock(viewer))

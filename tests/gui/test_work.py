@@ -12,19 +12,18 @@ import pytest
 import tifffile
 
 from napari_cervcell.casefile import State, open_case
-from napari_cervcell.models import Model
+from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import foreground, open_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.overview_map import OverviewMap
 
 
 @pytest.fixture
-def with_model(slide_path: Path, small_model: Model) -> Path:
-    """A slide whose case has a round with a model in use; its fresh weights see cells everywhere."""
+def with_model(slide_path: Path, quick_file: Path) -> Path:
+    """A slide whose case has a model in use that is soon done with it."""
     path = slide_path.with_name(slide_path.name + ".cervcell")
     with open_slide(slide_path) as slide, open_case(path, slide) as case:
-        number = case.start_round("shipped", {})
-        case.finish_round(number, "promoted", {}, small_model.to_bytes(), small_model.id, "Promoted in a test.")
+        case.use_round(import_model(case, quick_file))
     return slide_path
 
 
@@ -131,7 +130,7 @@ def test_a_scan_rests_and_goes_on(hands: Hands) -> None:
     assert panel.pause.text() == "Go on"
     assert "Paused" in panel.status.text()
     resting = panel.bar.value()
-    hands.rest(6.0)
+    hands.rest(3.0)
     assert panel.bar.value() <= resting + 1  # the tile in hand
     assert desk.detection.running
     resting = panel.bar.value()

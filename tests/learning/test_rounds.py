@@ -22,18 +22,21 @@ from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
 from napari_cervcell.learning.rounds import judge, objective_of, standing, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
+from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
 
 REGION = (1500.0, 1500.0, 2600.0, 2600.0)
+ONE_TILE = (2000.0, 2000.0, 3000.0, 3000.0)
 
 
 @pytest.fixture(scope="module")
-def found(sample: Slide, shipped_model: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A case file with detections, to copy."""
+def found(sample: Slide, quick_file: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A case file with detections of the model that it uses, to copy."""
     path = tmp_path_factory.mktemp("case") / "found.cervcell"
     with open_case(path, sample) as case:
-        for _ in Scan(sample, shipped_model, region=REGION, case=case).run():
+        case.use_round(import_model(case, quick_file))
+        for _ in Scan(sample, current_model(case), region=REGION, case=case).run():
             pass
     return path.read_bytes()
 
@@ -44,16 +47,20 @@ def reviewed(found: bytes, sample: Slide, tmp_path: Path) -> Path:
     path = tmp_path / "reviewed.cervcell"
     path.write_bytes(found)
     with open_case(path, sample) as case:
-        cells = case.detections().cells
-        order = np.argsort(-cells.scores)
-        for n, i in enumerate(order[:6]):
-            label = int(cells.labels[i])
-            said = (label + 3) % 6 if n < 2 else label
-            kind = "accept" if said == label else "class"
-            case.record([Verdict(kind, cells.boxes[i], said, detected_label=label)])
-        for i in order[-6:]:
-            case.record([Verdict("reject", cells.boxes[i], -1, detected_label=int(cells.labels[i]))])
+        review(case)
     return path
+
+
+def review(case: Case) -> None:
+    cells = case.detections().cells
+    order = np.argsort(-cells.scores)
+    for n, i in enumerate(order[:6]):
+        label = int(cells.labels[i])
+        said = (label + 3) % 6 if n < 2 else label
+        kind = "accept" if said == label else "class"
+        case.record([Verdict(kind, cells.boxes[i], said, detected_label=label)])
+    for i in order[-6:]:
+        case.record([Verdict("reject", cells.boxes[i], -1, detected_label=int(cells.labels[i]))])
 
 
 def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Model, small_model: Model) -> None:
@@ -116,8 +123,12 @@ def _on_slide(field: object) -> np.ndarray:
     return field.boxes * 2 + np.array([column, row, column, row]) * side - side / 16  # type: ignore[attr-defined]
 
 
-def test_a_round_learns_what_it_was_told_and_is_judged(reviewed: Path, sample: Slide) -> None:
-    with Case.open(reviewed) as case:
+@pytest.mark.usefixtures("few_earlier_fields")
+def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_model: Model, tmp_path: Path) -> None:
+    with open_case(tmp_path / "shipped.cervcell", sample) as case:
+        for _ in Scan(sample, shipped_model, region=ONE_TILE, case=case).run():
+            pass
+        review(case)
         before = current_model(case)
         steps: list[float] = []
         outcome = train_round(case, sample, steps=24, on_step=lambda s: steps.append(float(s.losses.total.detach())))
@@ -157,6 +168,7 @@ def test_a_model_of_another_taxonomy_is_refused(sample: Slide, tmp_path: Path) -
 @pytest.mark.usefixtures("few_earlier_fields")
 def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: Slide) -> None:
     with Case.open(reviewed) as case:
+        case.use_round(None)
         case.taxonomy = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
         cells = case.detections().cells
         given = case.record([Verdict("class", cells.boxes[i], 6) for i in np.argsort(-cells.scores)[6:14]])
@@ -194,10 +206,10 @@ def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -
     assert "progress" in kinds
     assert kinds[-1] == "done"
     with Case.open(reviewed) as case:
-        (round_,) = case.rounds()
+        round_ = case.rounds()[-1]
         assert round_.state == messages[-1]["state"]
         model = model_from_bytes(case.round_model(round_.id))
-        assert model.name.endswith("round 1")
+        assert model.name.endswith("round 2")
         if round_.state == "promoted":
             assert current_model(case).id == model.id
 
