@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -32,6 +33,8 @@ RGB = NDArray[np.uint8]
 
 _PINNED_SHARE = 16  # grids that take less than this part of the cache stay in it
 _NEAR = 2  # halvings from what is stored within which the overview costs few reads
+_MOMENT = 0.005  # seconds that asking may wait for pixels; as long again twice if this part is still to come
+_COMING = 0.8
 _owners = itertools.count()
 
 
@@ -87,6 +90,8 @@ class Stream:
         self._shown: _Shown | None = None
         self._awaited: set[Place] = set()
         self._asked = 0.0, 0  # when the reading of what is looked at began, and of how many tiles
+        self._whole = threading.Event()  # set when the last tile of what is looked at has come
+        self._overview_changed = False  # since pixels were asked for
         self._faults = Faults()
         self._has_failed = False
         self._anew: set[Place] = set()  # to be made, from what must be tried again itself
@@ -101,6 +106,15 @@ class Stream:
     def is_sharp(self) -> bool:
         """Whether all that was asked for last has been read."""
         return not self._awaited and (self.overview.complete.is_set() or not self._overview_is_near)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has come that the pixels that were asked for last do not show."""
+        shown = self._shown
+        if self._overview_changed or shown is None:
+            return True
+        there = (self._cache.get(self._place(shown.number, *key)) for key in shown.lacks | shown.hatched)
+        return any(tile is not None and not isinstance(tile, Hatched) for tile in there)
 
     @property
     def remaining(self) -> float:
@@ -140,6 +154,7 @@ class Stream:
             grid = self.grids[number]
             return _region(grid, box, lambda key: self._tile(grid, *key, strict=True))
         shown = self._shown
+        self._overview_changed = False
         if shown is not None and (shown.number, shown.box) != (number, box):
             shown = None
         if shown is not None:
@@ -183,11 +198,18 @@ class Stream:
         pixels = np.empty((bottom - top, right - left, 3), np.uint8)
         shown = self._shown = _Shown(number, box, pixels, set(grid.tiles_in(box)))
         self._await(shown, before)  # first: what lands while the rest is done here is told of
+        self._linger()
         self._fill(shown)
         for key in shown.lacks:
             part = common(grid.box(*key), box)
             pixels[part[1] - top : part[3] - top, part[0] - left : part[2] - left] = self._coarser(number, part)
         return shown
+
+    def _linger(self) -> None:
+        """Wait a moment: a fast disk brings all in less than it takes to draw a picture that will not last."""
+        lacking = len(self._awaited)
+        if lacking and not self._whole.wait(_MOMENT) and len(self._awaited) < _COMING * lacking:
+            self._whole.wait(2 * _MOMENT)
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]
@@ -212,6 +234,7 @@ class Stream:
         self._awaited = {self._place(number, *key) for key in lacks}
         self._awaited.difference_update([place for place in list(self._awaited) if place in self._cache])
         self._asked = time.monotonic(), len(self._awaited)
+        self._whole.clear()
         self._request([self._place(number, *key) for key in itertools.chain(lacks, ahead)])
 
     def _request(self, places: list[Place]) -> None:
@@ -268,8 +291,13 @@ class Stream:
         tile = self._tile(grid, place.column, place.row)
         seen = place in self._awaited
         self._awaited.discard(place)
-        if self.overview.add(grid, place.column, place.row, tile) or seen:
-            self.landed.emit()
+        if seen and not self._awaited:
+            self._whole.set()
+        if self.overview.add(grid, place.column, place.row, tile):
+            self._overview_changed = True
+        elif not seen:
+            return
+        self.landed.emit()
 
     def _tile(self, grid: Grid, column: int, row: int, strict: bool = False) -> RGB:
         """Return a tile from the cache, else read or make it now; one that cannot be had is hatched, or raises."""

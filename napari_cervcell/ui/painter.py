@@ -77,6 +77,9 @@ class Painter(QObject):
         stream = self._stream()
         if self._drawing or stream is None:
             return
+        if not stream.has_news and self._pictured == self._overview.completions:
+            self._told = False  # it came in time for the last picture
+            return
         now = time.monotonic()
         # what makes the picture whole is drawn at once: nothing comes after it that could wait its turn
         due = self._began + _FRAME if stream.is_sharp else self._next

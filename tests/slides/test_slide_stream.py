@@ -210,6 +210,21 @@ def test_who_listens_is_told_of_what_is_looked_at(streamed) -> None:
     assert told.wait(30)
 
 
+def test_there_is_news_only_of_what_has_not_been_shown(streamed) -> None:
+    """A picture in which everything is need not be drawn again."""
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    slide.disk.clear()
+    _ = stream.levels[0][:600, :600]
+    assert not stream.has_news
+    slide.disk.set()
+    until(lambda: stream.is_sharp)
+    assert stream.has_news
+    shown = stream.levels[0][:600, :600]
+    assert not stream.has_news
+    np.testing.assert_array_equal(shown, slide.read_region(0, 0, 600, 600))
+
+
 def test_it_tells_how_long_the_rest_will_take(streamed) -> None:
     class Rationed(SlowSlide):
         rations = threading.Semaphore(0)
