@@ -22,15 +22,14 @@ from experiments.frozen import SCALES, Eyes, Scale, detector
 from experiments.table import Table, arguments, dots, fields_by_split
 from scipy.spatial import cKDTree
 from sparse_labels import kept_cells
-from torch import Tensor, nn
+from torch import nn
 from train import objective_of
 
 from napari_cervcell.cells import Cells, centres_of
 from napari_cervcell.learning.evaluation import HIT_RADIUS, score_cells
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.fitting import FitSettings, fit
-from napari_cervcell.learning.losses import cross_entropy
-from napari_cervcell.learning.objective import LossName, Objective
+from napari_cervcell.learning.objective import LossName
 from napari_cervcell.learning.seen import Seen, SeenSampler
 from napari_cervcell.models.network import both_looks
 from napari_cervcell.taxonomy import BETHESDA
@@ -84,13 +83,6 @@ RECIPES = {
 }
 
 
-class Plainly(Objective):
-    """The objective with cross-entropy for Grad-Libra."""
-
-    def _element(self, cell: Tensor, target: Tensor) -> Tensor:
-        return cross_entropy(cell, target)
-
-
 class Evenly(SeenSampler):
     """Draws every cell as often as any other, whatever its class."""
 
@@ -132,8 +124,7 @@ class Bench:
         """Train; return the average of all weights and the last ones."""
         fields = self.seen if labels == ALL else self.known(recipe.rejections, seed)
         objective = objective_of(fields, seed)
-        if not recipe.grad_libra:
-            objective = Plainly(objective.counts, objective.generator)
+        objective.grad_libra = recipe.grad_libra
         objective.loss = recipe.loss
         if not recipe.balanced_softmax:  # beside so many of each class what is counted does not show
             objective.counts = torch.full_like(objective.counts, 1e30)

@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=DEFAULT_CONFIG["width"], help="maps of the neck and the head")
     parser.add_argument("--weights", type=Path, help="torchvision weights of a ResNet")
     parser.add_argument("--start", type=Path, help="a model that has been through the first stage")
+    parser.add_argument("--cross-entropy", action="store_true", help="find cells by this in place of Grad-Libra")
     parser.add_argument("--final", action="store_true", help="learn from train and val")
     parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--second-steps", type=int, default=1200)
@@ -160,8 +161,10 @@ def main() -> None:
     part = args.out.with_suffix(".part.safetensors")
 
     start = time.monotonic()
+    tell = partial(told, card=card, val=val, part=part)
+    taught = partial(stage, fields=fields, crops=crops, grad_libra=not args.cross_entropy, tell=tell)
     if args.start is None:
-        averaged = stage(network, fields, crops, settings, args.seed, partial(told, card=card, val=val, part=part))
+        averaged = taught(network, settings=settings, seed=args.seed)
     else:
         averaged = load_model(args.start).network
     teacher = Model(averaged, card)
@@ -173,10 +176,7 @@ def main() -> None:
         rate=GENTLY * settings.rate,
         backbone_rate=GENTLY * settings.backbone_rate,
     )
-    network = copy.deepcopy(averaged)
-    averaged = stage(
-        network, fields, crops, settings, args.seed + 1, partial(told, card=card, val=val, part=part), MARGIN
-    )
+    averaged = taught(copy.deepcopy(averaged), settings=settings, seed=args.seed + 1, margin=MARGIN)
     card["training"] |= {
         "second_steps": args.second_steps,
         "minutes": round((time.monotonic() - start) / 60, 1),
@@ -201,13 +201,14 @@ def stage(
     seed: int,
     tell: Callable[[Step, Network, FitSettings], None],
     margin: float = 1.0,
+    grad_libra: bool = True,
 ) -> Network:
     """Train `network` and return the average of its weights."""
     torch.manual_seed(seed)
     sampler = CropSampler(fields, crops, np.random.default_rng(seed))
     network = network.train().requires_grad_(True).to(memory_format=torch.channels_last)
     objective = objective_of(fields, seed)
-    objective.margin = margin
+    objective.margin, objective.grad_libra = margin, grad_libra
     return fit(network, sampler, objective, settings, lambda step, mean: tell(step, mean, settings))
 
 

@@ -69,6 +69,8 @@ class Objective:
         Weight of the embedding's loss: small, for cells are named by their classes' logits.
     loss : LossName
         Of finding cells; the others are what it is measured against.
+    grad_libra : bool
+        Whether known elements take Grad-Libra, else cross-entropy, where `loss` leaves a choice.
     balance : GradientBalance
         How naming has pushed each class up and down since it was last reset.
     """
@@ -83,6 +85,7 @@ class Objective:
     opinion_weight: float = 0.5
     looks_weight: float = 0.1
     loss: LossName = "exclusive"
+    grad_libra: bool = True
     balance: GradientBalance = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,10 +144,10 @@ class Objective:
         return Losses(sum(parts, torch.zeros(())), *(float(part.detach()) for part in parts))
 
     def _element(self, cell: Tensor, target: Tensor) -> Tensor:
-        if self.loss == "ce":
-            return cross_entropy(cell, target)
         if self.loss == "focal":
             return focal(cell, target)
+        if self.loss == "ce" or not self.grad_libra:
+            return cross_entropy(cell, target)
         return grad_libra(cell, target, a_pos=self.a_pos, a_neg=self.a_neg)
 
 

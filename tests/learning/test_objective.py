@@ -85,6 +85,18 @@ def test_what_is_checked_takes_grad_libra_whatever_the_schedule() -> None:
         assert losses.unknown == 0
 
 
+def test_what_is_known_can_take_cross_entropy_while_the_unknown_stays_excluded() -> None:
+    said, target = dense(0.5), targets(CELL)
+    plain = objective()
+    plain.grad_libra = False
+    plain(said, target, progress=1.0).total.backward()
+    assert said.cell.grad is not None
+    known, sure = target.known & ~target.rejected, torch.sigmoid(torch.tensor(0.5))
+    expected = (sure - target.cell[known]) / target.cell.sum()
+    torch.testing.assert_close(said.cell.grad[known], expected)
+    assert (said.cell.grad[target.unknown] == 0).all()
+
+
 @pytest.mark.parametrize(("loss", "is_background"), [("ce", True), ("focal", True), ("ignore", False)])
 def test_rivals_take_unknown_for_background_or_leave_it_alone(loss: LossName, is_background: bool) -> None:
     rival = objective()
