@@ -18,6 +18,8 @@ class Recipe:
     Attributes
     ----------
     loss : LossName
+    grad_libra : bool
+        Whether known elements take Grad-Libra, else cross-entropy; see `Objective`.
     replay : bool
         Whether it replays earlier fields, where there are any of the case's classes, and is judged on them too.
     rate : float
@@ -27,11 +29,13 @@ class Recipe:
     """
 
     loss: LossName = "exclusive"
+    grad_libra: bool = True
     replay: bool = True
     rate: float = 5e-4
     frozen: int = _WHOLE_BACKBONE
 
 
 USUAL = Recipe()
-COLD = Recipe(replay=False, rate=1e-3, frozen=3)
-"""For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier."""
+COLD = Recipe(grad_libra=False, replay=False, rate=1e-3, frozen=3)
+"""For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
+In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's."""

@@ -26,7 +26,7 @@ from .fitting import FitSettings, Step, fit
 from .known import Known, RoundError, case_fields, held_back, labelled_share
 from .losses import Schedule, pull_at_half
 from .newclasses import imprint
-from .objective import A_POS, LossName, Objective
+from .objective import A_POS, Objective
 from .recipe import USUAL, Recipe
 from .targets import Targets
 
@@ -170,7 +170,7 @@ def train_round(
     sampler = CropSampler(fields, crops, rng)
     if replay:
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
-    progress = standing(parent, fields)
+    progress = standing(parent, fields, recipe)
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 20)),
         seconds=None if steps else seconds,
@@ -183,7 +183,7 @@ def train_round(
     )
     student = parent.widened(case.taxonomy)
     imprint(student.network, sampler, len(parent.taxonomy))
-    objective = objective_of(fields + replay, student, seed, recipe.loss)
+    objective = objective_of(fields + replay, student, seed, recipe)
     network, balance = taught(student.network, sampler, objective, settings, case, on_step)
     model = Model(network, card_of(student, parent, "incremental round", settings, known, seed))
 
@@ -201,7 +201,7 @@ def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     return parent, known
 
 
-def standing(parent: Model, fields: Sequence[Field]) -> float:
+def standing(parent: Model, fields: Sequence[Field], recipe: Recipe = USUAL) -> float:
     """Return where the exclusive schedule stands in a round on the case's `fields`, 0 to 1.
 
     At the end, where the model has been trained to it before: it knows most cells, and what it believes in is excluded.
@@ -210,15 +210,17 @@ def standing(parent: Model, fields: Sequence[Field]) -> float:
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     if progress >= 1:
         return 1.0
-    return Schedule().progress_for(labelled_share(fields), pull_at_half(A_POS))
+    pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5
+    return Schedule().progress_for(labelled_share(fields), pull)
 
 
-def objective_of(fields: Sequence[Field], student: Model, seed: int, loss: LossName = "exclusive") -> Objective:
+def objective_of(fields: Sequence[Field], student: Model, seed: int, recipe: Recipe = USUAL) -> Objective:
     """Return the objective of a round on `fields`."""
     labels = np.concatenate([f.labels for f in fields])
     count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0
     counts = torch.tensor(50 * count / count.sum(), dtype=torch.float32)
-    return Objective(counts, torch.Generator().manual_seed(seed), margin=_margin(student), loss=loss)
+    generator, margin = torch.Generator().manual_seed(seed), _margin(student)
+    return Objective(counts, generator, margin=margin, loss=recipe.loss, grad_libra=recipe.grad_libra)
 
 
 def _margin(model: Model) -> float:

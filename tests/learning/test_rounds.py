@@ -20,6 +20,7 @@ from napari_cervcell.learning.known import Known, case_fields
 from napari_cervcell.learning.losses import Schedule, pull_at_half
 from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
+from napari_cervcell.learning.recipe import COLD
 from napari_cervcell.learning.rounds import judge, objective_of, standing, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.review.models import import_model
@@ -74,6 +75,8 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     small_model.card["training"] = {"progress": 0.0}
     expected = Schedule().progress_for(1 / 8, pull_at_half(A_POS))
     assert standing(small_model, [field]) == pytest.approx(expected, abs=0.02)
+    assert standing(small_model, [field], COLD) > standing(small_model, [field])  # cross-entropy outweighs more of them
+    assert not objective_of([field], small_model, 0, COLD).grad_libra
 
 
 def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
