@@ -210,7 +210,7 @@ def standing(parent: Model, fields: Sequence[Field], recipe: Recipe = USUAL) -> 
     progress = float(parent.card.get("training", {}).get("progress", 1.0))
     if progress >= 1:
         return 1.0
-    pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5
+    pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5  # cross-entropy's
     return Schedule().progress_for(labelled_share(fields), pull)
 
 

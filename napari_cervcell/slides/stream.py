@@ -33,8 +33,8 @@ RGB = NDArray[np.uint8]
 
 _PINNED_SHARE = 16  # grids that take less than this part of the cache stay in it
 _NEAR = 2  # halvings from what is stored within which the overview costs few reads
-_MOMENT = 0.005  # seconds that asking may wait for pixels; as long again twice if this part is still to come
-_COMING = 0.8
+_MOMENT = 0.005  # seconds that asking may wait for pixels, and twice as long again where they have begun to come
+_BEGUN = 0.8  # they have where this part, at most, is still to come
 _owners = itertools.count()
 
 
@@ -165,7 +165,8 @@ class Stream:
             return self.overview.part(box)
         if shown is None:
             shown = self._look_at(number, box)
-        if any(self._place(number, *key) not in self._awaited for key in shown.lacks):
+        places = (self._place(number, *key) for key in shown.lacks)
+        if any(place not in self._awaited and place not in self._cache for place in places):
             self._await(shown)  # given up for others before they were pasted
         return shown.pixels
 
@@ -208,7 +209,7 @@ class Stream:
     def _linger(self) -> None:
         """Wait a moment: a fast disk brings all in less than it takes to draw a picture that will not last."""
         lacking = len(self._awaited)
-        if lacking and not self._whole.wait(_MOMENT) and len(self._awaited) < _COMING * lacking:
+        if lacking and not self._whole.wait(_MOMENT) and len(self._awaited) < _BEGUN * lacking:
             self._whole.wait(2 * _MOMENT)
 
     def _fill(self, shown: _Shown) -> None:
