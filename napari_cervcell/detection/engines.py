@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import CervcellError
+from ..errors import CervcellError, lacks_memory
 from ..models import Model, predict, to_input
 from ..models.heads import Dense
 from .conversion import converted, openvino, quantized
@@ -195,7 +195,7 @@ def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
     try:
         return engine(pixels)
     except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+        if not lacks_memory(error):
             raise DetectionError(
                 f"Detection on the {engine.words} failed: {str(error).strip().splitlines()[0][:200]}. What was found "
                 "so far is kept. Detect again to go on, if need be on another device."

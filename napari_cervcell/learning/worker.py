@@ -26,7 +26,7 @@ import platformdirs
 import torch
 
 from ..casefile import Case, RoundState
-from ..errors import CervcellError
+from ..errors import CervcellError, lacks_memory
 from ..slides import Slide, open_slide
 from .features import FeatureMemory
 from .fitting import Step
@@ -117,7 +117,7 @@ class _Trainer:
         except CervcellError as error:
             _say("failed", message=str(error))
         except Exception as error:
-            if not _lacks_memory(error):  # a mistake of ours: the traceback goes to standard error
+            if not lacks_memory(error):  # a mistake of ours: the traceback goes to standard error
                 _say("failed", message=f"The round on {self._case} failed: {error!r}. The model in use stays.")
                 raise
             _say(
@@ -161,13 +161,6 @@ class _Trainer:
                 case.finish_round(number, "failed", message=str(error))
             raise
         _say("done", round=number, state=state, metrics=outcome.metrics, message=outcome.message)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    # numpy, torch and the system each have their own way to say so
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in ("memory", "new thread"))
-    )
 
 
 if __name__ == "__main__":

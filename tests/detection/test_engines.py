@@ -96,17 +96,27 @@ class SmallCard(TorchEngine):
     """A device whose memory holds a few tiles only."""
 
     holds = 2
+    says: Exception
 
     def __call__(self, pixels: np.ndarray) -> Dense:
         if len(pixels) > self.holds:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            raise self.says
         return super().__call__(pixels)
 
 
-def test_where_memory_is_short_batches_get_smaller(shipped_model: Model, tiles: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "says",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("could not create a primitive"),  # oneDNN's way to say so
+        MemoryError(),
+    ],
+    ids=["cuda", "onednn", "python"],
+)
+def test_where_memory_is_short_batches_get_smaller(shipped_model: Model, tiles: np.ndarray, says: Exception) -> None:
     small = np.concatenate([tiles, tiles])[:5, :128, :128]
     card = SmallCard(shipped_model, "cpu-torch")
-    card.batch = 8
+    card.batch, card.says = 8, says
     dense = infer(card, small)
     assert card.batch <= card.holds
     each = [TorchEngine(shipped_model, "cpu-torch")(small[i : i + 1]) for i in range(5)]
