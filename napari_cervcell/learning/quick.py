@@ -18,6 +18,7 @@ from .fields import Field
 from .fitting import FitSettings, Step
 from .known import Known, RoundError, annotated_windows, checked_windows, held_back, read_windows
 from .newclasses import imprint
+from .recipe import recipe_for
 from .rounds import (
     EPOCH,
     Mixed,
@@ -58,10 +59,11 @@ def quick_round(
     """
     say = on_stage or (lambda text: None)
     parent, known = begin(case, slide)
+    recipe = recipe_for(parent)
     say("Looking at the corrected cells")
     eyes = _Eyes(parent, memory)
     fields = list(eyes.of_case(slide, known))
-    replay, watched = replayed(case.taxonomy)
+    replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
     earlier = list(eyes.of_replay(replay))
 
     say("Training")
@@ -70,7 +72,7 @@ def quick_round(
     sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
     if earlier:
         sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
-    progress = standing(parent, fields)
+    progress = standing(fields, recipe)
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 100)),
         batch=_BATCH,
@@ -84,7 +86,7 @@ def quick_round(
     student = parent.widened(case.taxonomy)
     alone = HeadAlone(student.network)
     imprint(alone, sampler, len(parent.taxonomy))
-    objective = objective_of([*fields, *earlier], student, seed)
+    objective = objective_of([*fields, *earlier], student, seed, recipe)
     learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
     student.network.head = learnt.head
     model = Model(student.network, card_of(student, parent, "quick round", settings, known, seed))
@@ -112,7 +114,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     for i in range(len(kept.ids)):
         judge(eyes.model, slide, kept[np.arange(i, i + 1)])
         yield
-    replay, watched = replayed(case.taxonomy)
+    replay, watched = replayed(case.taxonomy) if recipe_for(parent).replay else ([], [])
     for _ in eyes.of_replay(replay):
         yield
     for field in watched:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .objective import LossName
 
-__all__ = ["COLD", "USUAL", "Recipe"]
+if TYPE_CHECKING:
+    from ..models import Model
+
+__all__ = ["COLD", "USUAL", "Recipe", "recipe_for"]
 
 _WHOLE_BACKBONE = 8  # parts: a handful of corrections is for the neck and the head, and half the time saved
 
@@ -20,6 +24,8 @@ class Recipe:
     loss : LossName
     grad_libra : bool
         Whether known elements take Grad-Libra, else cross-entropy; see `Objective`.
+    at_the_end : bool
+        Whether the exclusive schedule stands at its end, else as far as labels allow; see `standing`.
     replay : bool
         Whether it replays earlier fields, where there are any of the case's classes, and is judged on them too.
     rate : float
@@ -30,12 +36,21 @@ class Recipe:
 
     loss: LossName = "exclusive"
     grad_libra: bool = True
+    at_the_end: bool = True
     replay: bool = True
     rate: float = 5e-4
     frozen: int = _WHOLE_BACKBONE
 
 
 USUAL = Recipe()
-COLD = Recipe(grad_libra=False, replay=False, rate=1e-3, frozen=3)
+COLD = Recipe(grad_libra=False, at_the_end=False, replay=False, rate=1e-3, frozen=3)
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
 In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's."""
+
+
+def recipe_for(model: Model) -> Recipe:
+    """Return how rounds that go on from `model` learn: by `COLD` where it, or what it came of, began with nothing.
+
+    Its card says so: it has never been trained to the end of the exclusive schedule.
+    """
+    return COLD if float(model.card.get("training", {}).get("progress", 1.0)) < 1 else USUAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,8 @@ from .fitting import FitSettings, Step, fit
 from .known import Known, RoundError, case_fields, held_back, labelled_share
 from .losses import Schedule, pull_at_half
 from .newclasses import imprint
-from .objective import A_POS, Objective
-from .recipe import USUAL, Recipe
+from .objective import A_POS, LossName, Objective
+from .recipe import Recipe, recipe_for
 from .targets import Targets
 
 __all__ = ["Outcome", "current_model", "judge", "train_round"]
@@ -144,21 +144,24 @@ def train_round(
     seconds: float = 60.0,
     steps: int | None = None,
     seed: int = 0,
-    recipe: Recipe = USUAL,
+    loss: LossName = "exclusive",
     measure: Measure = evaluate,
     on_step: Callable[[Step], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Train the case's model on the case's corrections, and judge it against its parent.
 
-    It trains for about `seconds`, or where a script must get the same model twice, for exactly `steps`.
+    It trains for about `seconds`, or where a script must get the same model twice, for exactly `steps`; `loss` is that
+    of finding cells, for comparison.
 
     Half of every batch comes from the case, half is replayed from fields that the shipped model learned from, so that
-    nothing is forgotten. Known elements take Grad-Libra, unknown ones the exclusive branch, its schedule where
-    :func:`standing` says. Nothing is written: that is for the caller. Raises CervcellError.
+    nothing is forgotten; how a model learns that began with nothing, `recipe_for` tells. Known elements take
+    Grad-Libra, unknown ones the exclusive branch, its schedule where :func:`standing` says. Nothing is written: that is
+    for the caller. Raises CervcellError.
     """
     say = on_stage or (lambda text: None)
     parent, known = begin(case, slide)
+    recipe = replace(recipe_for(parent), loss=loss)
     say("Reading the corrected cells from the slide")
     fields = case_fields(slide, known, parent.mpp)
     replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
@@ -170,7 +173,7 @@ def train_round(
     sampler = CropSampler(fields, crops, rng)
     if replay:
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
-    progress = standing(parent, fields, recipe)
+    progress = standing(fields, recipe)
     settings = FitSettings(
         steps=steps or max(20, int(seconds * 20)),
         seconds=None if steps else seconds,
@@ -201,20 +204,19 @@ def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     return parent, known
 
 
-def standing(parent: Model, fields: Sequence[Field], recipe: Recipe = USUAL) -> float:
+def standing(fields: Sequence[Field], recipe: Recipe) -> float:
     """Return where the exclusive schedule stands in a round on the case's `fields`, 0 to 1.
 
     At the end, where the model has been trained to it before: it knows most cells, and what it believes in is excluded.
-    Else as far as the cells that are labelled by now allow.
+    For one that began with nothing, as far as the cells that are labelled by now allow.
     """
-    progress = float(parent.card.get("training", {}).get("progress", 1.0))
-    if progress >= 1:
+    if recipe.at_the_end:
         return 1.0
     pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5  # cross-entropy's
     return Schedule().progress_for(labelled_share(fields), pull)
 
 
-def objective_of(fields: Sequence[Field], student: Model, seed: int, recipe: Recipe = USUAL) -> Objective:
+def objective_of(fields: Sequence[Field], student: Model, seed: int, recipe: Recipe) -> Objective:
     """Return the objective of a round on `fields`."""
     labels = np.concatenate([f.labels for f in fields])
     count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0

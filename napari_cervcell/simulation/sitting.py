@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..learning.evaluation import judged, match_points, score_cells
 from ..learning.fitting import Step
 from ..learning.fresh import fresh_model
 from ..learning.objective import LossName
-from ..learning.recipe import COLD, USUAL, Recipe
 from ..learning.rounds import Outcome
 from ..models import Model, save_model
 from ..review import Session
@@ -64,17 +63,12 @@ class Course:
     error: float
     measured: dict[str, Point] = field(default_factory=dict)
 
-    @property
-    def recipe(self) -> Recipe:
-        return COLD if self.start is None else USUAL
-
 
 def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell: Tell) -> list[Point]:
     """Hold a sitting; return what was measured at its start and after each budget that was reached."""
     with _desk(course, seed) as (slide, case, truth):
         session = Session(slide, case, threshold=current_model(case).threshold, strategy=strategy, seed=seed)
         oracle = Oracle(session, truth, error=course.error, seed=seed)
-        recipe = replace(course.recipe, loss=loss)
         points: list[Point] = []
 
         def measure() -> None:
@@ -90,7 +84,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         for i, budget in enumerate(course.budgets):
             say("reviewing")
             enough = oracle.work(budget)
-            promoted = _learn(case, slide, course.steps, seed + 1000 * i, recipe, say)
+            promoted = _learn(case, slide, course.steps, seed + 1000 * i, loss, say)
             if promoted and (course.error or budget != course.budgets[-1]):
                 _look(slide, session, say)
             measure()
@@ -111,7 +105,7 @@ def ceiling(course: Course, seed: int, tell: Tell) -> Point:
             tell(text, 0.1)
 
         steps = course.steps * len(course.budgets)
-        outcome = _train(case, slide, steps, seed, course.recipe, say)
+        outcome = _train(case, slide, steps, seed, "exclusive", say)
         tell("measuring", 0.9)
         return _figures(outcome.model, course)
 
@@ -162,11 +156,11 @@ def _look(slide: Slide, session: Session, say: Callable[[str], None]) -> None:
         session.add_cells([progress])
 
 
-def _learn(case: Case, slide: Slide, steps: int, seed: int, recipe: Recipe, say: Callable[[str], None]) -> bool:
+def _learn(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say: Callable[[str], None]) -> bool:
     """Do a round, as the trainer's process does; return whether another model is in use from now on."""
     number = case.start_round(current_model(case).id, {"steps": steps, "seed": seed})
     try:
-        outcome = _train(case, slide, steps, seed, recipe, say)
+        outcome = _train(case, slide, steps, seed, loss, say)
     except RoundError as error:
         case.finish_round(number, "failed", message=str(error))
         return False
@@ -175,11 +169,11 @@ def _learn(case: Case, slide: Slide, steps: int, seed: int, recipe: Recipe, say:
     return outcome.promoted
 
 
-def _train(case: Case, slide: Slide, steps: int, seed: int, recipe: Recipe, say: Callable[[str], None]) -> Outcome:
+def _train(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say: Callable[[str], None]) -> Outcome:
     def report(step: Step) -> None:
         say(f"learning, step {step.step + 1} of {steps}")
 
-    return train_round(case, slide, steps=steps, seed=seed, recipe=recipe, on_step=report, on_stage=say)
+    return train_round(case, slide, steps=steps, seed=seed, loss=loss, on_step=report, on_stage=say)
 
 
 def _promoted(case: Case) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from napari_cervcell.learning.known import Known, case_fields
 from napari_cervcell.learning.losses import Schedule, pull_at_half
 from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
-from napari_cervcell.learning.recipe import COLD
+from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
 from napari_cervcell.learning.rounds import judge, objective_of, standing, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.review.models import import_model
@@ -68,14 +69,17 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     rgb, cell = np.zeros((400, 400, 3), np.uint8), np.array([[40, 40, 60, 60]], np.float32)
     checked = np.array([[0, 0, 200, 100]], np.float32)  # an eighth of the field
     field = Field("made", rgb, 0.4, cell, np.zeros(1, np.int16), checked=checked)
-    assert objective_of([field], shipped_model, 0).margin == shipped_model.card["training"]["margin"] > 1
-    assert objective_of([field], small_model, 0).margin == 1
-    assert standing(shipped_model, [field]) == 1
-    assert standing(small_model, [field]) == 1  # nothing is said of it: it has been trained to the end
+    assert recipe_for(shipped_model) == USUAL
+    assert recipe_for(small_model) == USUAL  # nothing is said of it: it has been trained to the end
+    assert objective_of([field], shipped_model, 0, USUAL).margin == shipped_model.card["training"]["margin"] > 1
+    assert objective_of([field], small_model, 0, USUAL).margin == 1
+    assert standing([field], USUAL) == 1
     small_model.card["training"] = {"progress": 0.0}
+    assert recipe_for(small_model) == COLD
+    damped = replace(COLD, grad_libra=True)
     expected = Schedule().progress_for(1 / 8, pull_at_half(A_POS))
-    assert standing(small_model, [field]) == pytest.approx(expected, abs=0.02)
-    assert standing(small_model, [field], COLD) > standing(small_model, [field])  # cross-entropy outweighs more of them
+    assert standing([field], damped) == pytest.approx(expected, abs=0.02)
+    assert standing([field], COLD) > standing([field], damped)  # cross-entropy outweighs more unknown cells
     assert not objective_of([field], small_model, 0, COLD).grad_libra
 
 
