@@ -56,7 +56,8 @@ class CropSampler:
     In every batch a quarter of the crops lie around rejected places, where there are any: hard negatives are always
     in the mix, and never more than that. Of the others most lie around a known cell, its class drawn with probability
     proportional to the square root of the class's count, so that rare classes are seen often without their few cells
-    being all that is seen; the rest lie anywhere.
+    being all that is seen; the rest lie anywhere. Where rejections are not to count for more than cells, each is drawn
+    as often as a cell.
 
     Parameters
     ----------
@@ -64,15 +65,18 @@ class CropSampler:
     crops : Crops
     rng : numpy Generator
         The source of every random draw.
+    hard : bool
+        Whether rejections count for more than cells.
 
     Cells at places that are no numbers are dropped. Raises DataError for an image that is not of 8 bits, and so may
     hold what is no number either.
     """
 
-    def __init__(self, fields: Sequence[Field], crops: Crops, rng: np.random.Generator) -> None:
+    def __init__(self, fields: Sequence[Field], crops: Crops, rng: np.random.Generator, *, hard: bool = True) -> None:
         self.fields = [_sound(f) for f in fields]
         self.crops = crops
         self.rng = rng
+        self._hard = hard
         owner = [np.full(len(f.labels), i) for i, f in enumerate(self.fields)]
         self._cell_field = np.concatenate(owner) if owner else np.zeros(0, int)
         self._cell_box = np.concatenate([f.boxes for f in self.fields])
@@ -85,7 +89,7 @@ class CropSampler:
 
     def batch(self, n: int) -> tuple[Tensor, Targets]:
         """Return the network's input float32 (n, 3, size, size) and its targets."""
-        hard = min(n, math.ceil(n * REJECTED_SHARE)) if len(self._rejected_box) else 0
+        hard = min(n, math.ceil(n * REJECTED_SHARE)) if self._hard and len(self._rejected_box) else 0
         drawn = [self._at_rejected() for _ in range(hard)] + [self._draw() for _ in range(n - hard)]
         images, targets = zip(*drawn, strict=True)
         return self._stack(images), collate(list(targets))
@@ -98,7 +102,10 @@ class CropSampler:
         return self._cut(self.fields[self._rejected_field[i]], self._rejected_box[i])
 
     def _draw(self) -> tuple[Any, Targets]:
-        if len(self._cell_box) and self.rng.random() < CELL_SHARE:
+        cells, rejected = len(self._cell_box), 0 if self._hard else len(self._rejected_box)
+        if cells + rejected and self.rng.random() < CELL_SHARE:
+            if rejected and self.rng.integers(cells + rejected) >= cells:
+                return self._at_rejected()
             i = int(self.rng.choice(len(self._cell_box), p=self._cell_weight))
             return self._cut(self.fields[self._cell_field[i]], self._cell_box[i])
         return self._cut(self.fields[int(self.rng.integers(len(self.fields)))], None)

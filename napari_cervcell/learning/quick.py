@@ -69,7 +69,7 @@ def quick_round(
     say("Training")
     torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
-    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng)
+    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng, hard=recipe.hard)
     if earlier:
         sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
     progress = standing(fields, recipe)

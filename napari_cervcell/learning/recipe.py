@@ -24,6 +24,8 @@ class Recipe:
     loss : LossName
     grad_libra : bool
         Whether known elements take Grad-Libra, else cross-entropy; see `Objective`.
+    hard : bool
+        Whether rejections count for more than cells, as hard negatives: drawn more often, and of more weight.
     at_the_end : bool
         Whether the exclusive schedule stands at its end, else as far as labels allow; see `standing`.
     replay : bool
@@ -36,6 +38,7 @@ class Recipe:
 
     loss: LossName = "exclusive"
     grad_libra: bool = True
+    hard: bool = True
     at_the_end: bool = True
     replay: bool = True
     rate: float = 5e-4
@@ -43,9 +46,10 @@ class Recipe:
 
 
 USUAL = Recipe()
-COLD = Recipe(grad_libra=False, at_the_end=False, replay=False, rate=1e-3, frozen=3)
+COLD = Recipe(grad_libra=False, hard=False, at_the_end=False, replay=False, rate=1e-3, frozen=3)
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
-In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's."""
+In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's, and a rejection says no more than a
+cell does: what looks like both is a cell as likely as reviewers said so."""
 
 
 def recipe_for(model: Model) -> Recipe:

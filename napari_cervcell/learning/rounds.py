@@ -170,7 +170,7 @@ def train_round(
     torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
     crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
-    sampler = CropSampler(fields, crops, rng)
+    sampler = CropSampler(fields, crops, rng, hard=recipe.hard)
     if replay:
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
     progress = standing(fields, recipe)
@@ -222,7 +222,10 @@ def objective_of(fields: Sequence[Field], student: Model, seed: int, recipe: Rec
     count = np.bincount(labels, minlength=len(student.taxonomy)) + 1.0
     counts = torch.tensor(50 * count / count.sum(), dtype=torch.float32)
     generator, margin = torch.Generator().manual_seed(seed), _margin(student)
-    return Objective(counts, generator, margin=margin, loss=recipe.loss, grad_libra=recipe.grad_libra)
+    objective = Objective(counts, generator, margin=margin, loss=recipe.loss, grad_libra=recipe.grad_libra)
+    if not recipe.hard:
+        objective.rejected_weight = 1.0
+    return objective
 
 
 def _margin(model: Model) -> float:

@@ -120,10 +120,14 @@ class SeenSampler(CropSampler):
     rng : numpy Generator
     patch : int
         Side of a patch, px of the network's input, a multiple of the features' stride.
+    hard : bool
+        As of `CropSampler`.
     """
 
-    def __init__(self, fields: Sequence[Seen], mpp: float, rng: np.random.Generator, patch: int = PATCH) -> None:
-        super().__init__(fields, Crops(patch, mpp), rng)
+    def __init__(
+        self, fields: Sequence[Seen], mpp: float, rng: np.random.Generator, patch: int = PATCH, *, hard: bool = True
+    ) -> None:
+        super().__init__(fields, Crops(patch, mpp), rng, hard=hard)
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images))

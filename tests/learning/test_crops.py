@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from napari_cervcell.learning.crops import Crops, CropSampler
@@ -56,6 +57,20 @@ def test_hard_negatives_are_in_every_batch_and_never_fill_it() -> None:
     for _ in range(10):
         with_rejected = draw.batch(4)[1].rejected.flatten(1).any(1)
         assert 1 <= with_rejected.sum() < 4
+
+
+def test_rejections_that_are_not_to_count_for_more_are_drawn_as_often_as_cells() -> None:
+    """Nine cells and one rejection, far from each other."""
+    places = np.stack(np.meshgrid([150, 450, 750, 1050, 1350], [150, 450]), -1).reshape(-1, 2).astype(np.float32)
+    rgb, labels = np.full((600, 1500, 3), 235, np.uint8), np.zeros(9, np.int16)
+    known = Field("ten", rgb, MPP, boxes(places[:9]), labels, boxes(places[9:]))
+    shares = []
+    for hard in (False, True):
+        targets = CropSampler([known], Crops(128, MPP), np.random.default_rng(0), hard=hard).batch(400)[1]
+        with_cell, with_rejected = ((t > 0).flatten(1).any(1).sum() for t in (targets.cell, targets.rejected))
+        shares.append(float(with_rejected / (with_cell + with_rejected)))
+    assert shares[0] == pytest.approx(0.1, abs=0.05)
+    assert shares[1] > 0.25
 
 
 def test_only_with_a_rim_do_crops_reach_over_the_edge_and_nothing_is_taught_there() -> None:

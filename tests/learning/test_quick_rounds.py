@@ -17,9 +17,10 @@ from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.features import FeatureMemory, HeadAlone, Remembering
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.quick import prepare, quick_round
+from napari_cervcell.learning.recipe import COLD, recipe_for
 from napari_cervcell.learning.rounds import judge
 from napari_cervcell.learning.seen import PATCH, SeenSampler, see
-from napari_cervcell.models import Model, build, config_of, predict, to_input
+from napari_cervcell.models import Model, build, config_of, predict, save_model, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
 
@@ -137,6 +138,19 @@ def test_patches_bring_cells_with_the_features_that_belong_to_them(small_model: 
             found += 1
             assert changed[max(0, row // 2 - 1) : row // 2 + 2, max(0, col // 2 - 1) : col // 2 + 2].any()
     assert found > 20
+
+
+def test_a_model_that_began_with_nothing_goes_on_as_it_began(
+    reviewed: Path, sample: Slide, quick_model: Model, memory: FeatureMemory, tmp_path: Path
+) -> None:
+    """No earlier field is replayed, nor judges it, and the exclusive schedule stands where its labels allow."""
+    young = Model(quick_model.network, quick_model.card | {"training": {"progress": 0.1}})
+    save_model(young, tmp_path / "young.safetensors")
+    with Case.open(reviewed) as case:
+        case.use_round(import_model(case, tmp_path / "young.safetensors"))
+        outcome = quick_round(case, sample, memory, steps=2)
+    assert "earlier_fields" not in outcome.metrics
+    assert recipe_for(outcome.model) == COLD
 
 
 def test_a_quick_round_learns_and_changes_the_head_alone(reviewed: Path, sample: Slide, memory: FeatureMemory) -> None:

@@ -80,7 +80,9 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     expected = Schedule().progress_for(1 / 8, pull_at_half(A_POS))
     assert standing([field], damped) == pytest.approx(expected, abs=0.02)
     assert standing([field], COLD) > standing([field], damped)  # cross-entropy outweighs more unknown cells
-    assert not objective_of([field], small_model, 0, COLD).grad_libra
+    cold = objective_of([field], small_model, 0, COLD)
+    assert not cold.grad_libra
+    assert cold.rejected_weight == 1 < objective_of([field], small_model, 0, USUAL).rejected_weight
 
 
 def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
