@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "GridIndex", "centres_of", "iou_with", "suppress"]
+__all__ = ["Cells", "GridIndex", "centres_of", "iou_with", "suppress", "union_area"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -114,6 +114,18 @@ def iou_with(box: FloatArray, boxes: FloatArray) -> FloatArray:
     union = area + areas - inter
     iou: FloatArray = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0).astype(np.float32)
     return iou
+
+
+def union_area(boxes: FloatArray) -> float:
+    """Return the area that `boxes` (n, 4) cover together, what several cover counted once."""
+    xs, ys = (np.unique(boxes[:, [i, i + 2]].astype(np.float64)) for i in (0, 1))
+    if not len(boxes):
+        return 0.0
+    covered = np.zeros((len(ys) - 1, len(xs) - 1), bool)
+    for x1, y1, x2, y2 in boxes.astype(np.float64):
+        rows, columns = np.searchsorted(ys, (y1, y2)), np.searchsorted(xs, (x1, x2))
+        covered[slice(*rows), slice(*columns)] = True
+    return float(np.diff(ys) @ covered @ np.diff(xs))
 
 
 def suppress(cells: Cells, iou: float = 0.4) -> IntArray:

@@ -129,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=["geojson", "coco", "csv"], required=True)
     export.add_argument("--out", type=Path, required=True)
 
+    report = command("report", _report, "Write what a case came to as a page to read, print or file (HTML).")
+    report.add_argument("case", type=Path)
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+    report.add_argument("--slide", type=Path, help="the slide, where it has moved")
+
     imported = command("import", _import, "Bring cells from GeoJSON, COCO or CSV into a case, as a reviewer's.")
     imported.add_argument("case", type=Path)
     imported.add_argument("--from", dest="file", type=Path, required=True)
@@ -314,6 +319,20 @@ def _export(options: argparse.Namespace) -> Answer:
 
     with Case.open(options.case) as case:
         return {"cells": export_case(case, options.out, options.format), "file": str(options.out)}
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    from .casefile import Case
+    from .review import Report, Session
+    from .review.models import usual_threshold
+    from .slides import open_slide
+
+    with Case.open(options.case) as case, open_slide(_slide_of(case, options.slide), mpp=case.mpp) as slide:
+        threshold = case.desk.get("threshold", usual_threshold())
+        report = Report.of(Session(slide, case, threshold=threshold))
+        pictures = report.write(slide, options.out, lambda done, of: _progress(f"{done}/{of} pictures"))
+    _progress("")
+    return {"pictures": pictures, "file": str(options.out)}
 
 
 def _import(options: argparse.Namespace) -> Answer:

@@ -13,9 +13,10 @@ import napari_cervcell
 
 PACKAGE = Path(napari_cervcell.__file__).parent
 
-GROUND = {"errors", "taxonomy", "cells"}
+GROUND = {"errors", "files", "taxonomy", "cells"}
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "taxonomy": set(),
     "cells": set(),
     "slides": GROUND,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_cervcell.cells import Cells, GridIndex, iou_with, suppress
+from napari_cervcell.cells import Cells, GridIndex, iou_with, suppress, union_area
 
 coordinates = st.floats(-1e4, 1e5, width=32)
 
@@ -69,3 +69,13 @@ def test_moving_scales_and_then_shifts() -> None:
 def test_arrays_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="one length"):
         Cells(np.zeros((2, 4)), [0], [1], [1])
+
+
+@given(hnp.arrays(np.int64, st.tuples(st.integers(0, 12), st.just(4)), elements=st.integers(0, 40)))
+def test_what_several_boxes_cover_counts_once(corners: np.ndarray) -> None:
+    x1, y1, x2, y2 = corners.T
+    boxes = np.stack([np.minimum(x1, x2), np.minimum(y1, y2), np.maximum(x1, x2), np.maximum(y1, y2)], 1)
+    painted = np.zeros((40, 40), bool)
+    for left, top, right, bottom in boxes:
+        painted[top:bottom, left:right] = True
+    assert union_area(boxes.astype(np.float32)) == painted.sum()

@@ -33,6 +33,7 @@ COMMANDS = [
     "evaluate",
     "simulate",
     "export",
+    "report",
     "import",
     "make-slide",
     "demo",

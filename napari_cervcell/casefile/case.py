@@ -150,6 +150,21 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         self._store.set_meta("opened", [now(), self.reviewer], durable=False)
 
     @property
+    def notes(self) -> str:
+        """What the reviewers noted on the case as a whole, empty where nobody did. Raises CaseError."""
+        versions = self._store.meta("notes", optional=True)
+        return str(versions[-1][2]) if versions else ""
+
+    def set_notes(self, text: str) -> None:
+        """Note `text` in place of what was noted, of which the file keeps every version, its time and its writer.
+
+        Raises CaseError.
+        """
+        if text != self.notes:
+            versions = self._store.meta("notes", optional=True) or []
+            self._store.set_meta("notes", [*versions, [now(), self.reviewer, text]])
+
+    @property
     def desk(self) -> dict[str, Any]:
         """How the reviewer has left the desk: what a window wants back when it opens the case again.
 

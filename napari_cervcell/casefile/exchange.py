@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cells import Cells, centres_of
+from ..files import written_whole
 from .events import Kind, Verdict
 from .formats import FORMATS, STATES, Row, format_of
 from .matching import match, present_cells
@@ -52,14 +51,10 @@ def export_case(case: Case, path: str | Path, format: str) -> int:
         raise CaseError(f"Cannot export to {path}: there is no format {format!r}, only {', '.join(FORMATS)}.")
     path = Path(path)
     rows = _rows_of(case)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with written_whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             FORMATS[format].write(rows, file, case.taxonomy, (case.width, case.height))
-        part.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise CaseError(f"Cannot export to {path}: {error.strerror or error}. Choose another place.") from None
     return len(rows)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..files import written_whole
 from ..models import Model, Network
 from ..models.heads import Dense
 from ..models.modelfile import digest_of
@@ -71,13 +72,8 @@ class FeatureMemory:
         if self.folder is not None:
             with suppress(OSError):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                part = self.folder / f"{key}.{os.getpid()}.part"
-                try:
-                    with part.open("wb") as file:
-                        np.save(file, features.numpy())
-                    part.replace(self.folder / f"{key}.npy")
-                finally:
-                    part.unlink(missing_ok=True)
+                with written_whole(self.folder / f"{key}.npy") as part, part.open("wb") as file:
+                    np.save(file, features.numpy())
 
     def tidy(self) -> None:
         """Take from the folder what is too much."""

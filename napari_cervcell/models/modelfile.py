@@ -10,7 +10,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import CervcellError
+from ..files import written_whole
 from ..taxonomy import Taxonomy
 from .network import Network, build
 from .unet import UNet, build_unet
@@ -158,15 +158,12 @@ class Outliner(Stored):
 def save_model(model: Stored, path: str | Path) -> None:
     """Write `model` to `path` (atomically), and its card beside it as ``.json``. Raises ModelError."""
     path = Path(path)
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(model.to_bytes())
-        part.replace(path)
+        with written_whole(path) as part:
+            part.write_bytes(model.to_bytes())
         card = json.dumps(model.card, indent=2, ensure_ascii=False)
         path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise ModelError(f"Cannot save the model to {path}: {error.strerror or error}. Choose another place.") from None
 
 

@@ -3,8 +3,19 @@
 from .counts import ClassCount
 from .estimates import Estimate
 from .figures import ClassFigures
+from .report import Report
 from .session import ReviewError, Session
 from .table import GONE
 from .verdicts import Imported, read_verdicts
 
-__all__ = ["GONE", "ClassCount", "ClassFigures", "Estimate", "Imported", "ReviewError", "Session", "read_verdicts"]
+__all__ = [
+    "GONE",
+    "ClassCount",
+    "ClassFigures",
+    "Estimate",
+    "Imported",
+    "Report",
+    "ReviewError",
+    "Session",
+    "read_verdicts",
+]

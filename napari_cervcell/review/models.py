@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 from ..casefile import Case
+from ..files import written_whole
 from .verdicts import ReviewError
 
 __all__ = ["export_model", "import_model", "usual_threshold"]
@@ -25,13 +24,10 @@ def usual_threshold() -> float:
 def export_model(case: Case, round_id: int, path: str | Path) -> None:
     """Write the model of a round to a file of its own, whole or not at all. Raises CaseError, ReviewError."""
     path, model = Path(path), case.round_model(round_id)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(model)
-        part.replace(path)
+        with written_whole(path) as part:
+            part.write_bytes(model)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise ReviewError(f"Cannot export to {path}: {error.strerror or error}. Choose another place.") from None
 
 

@@ -40,14 +40,14 @@ _REACH = 0.4
 """A detection is right if its centre is nearer to a cell's than this share of the cell's side: 24 px where a cell is
 60 px, as where models are measured."""
 
-_QUESTIONS = 25  # verdicts between two patches that are looked through
+_QUESTIONS = 8  # verdicts between two patches that are looked through
 _A_PATCH = 4.0  # cells that it holds, about
 
 
 class Oracle:
     """Plays the reviewer of `session`, whose slide holds `truth`.
 
-    It answers what the queue asks. After every 25 answers, and where the queue has nothing to ask, it looks through a
+    It answers what the queue asks. After every 8 answers, and where the queue has nothing to ask, it looks through a
     patch of the slide drawn at random: it says what each cell shown there is, adds those that are missing, and
     marks the patch as checked. So reviewers are told to work, as without checked regions nobody knows what is missed.
 

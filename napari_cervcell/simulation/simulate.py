@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from ..errors import CervcellError
+from ..files import written_whole
 from ..learning.objective import LossName
 from ..models import SHIPPED_MODEL, load_model
 from ..review.strategies import StrategyName
@@ -188,9 +189,8 @@ class Simulation:
 
     def _save(self, name: str, seed: int, points: list[Point]) -> None:
         if (path := self._path(name, seed)) is not None:
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(points, indent=1), encoding="utf-8")
-            part.replace(path)
+            with written_whole(path) as part:
+                part.write_text(json.dumps(points, indent=1), encoding="utf-8")
 
 
 def _kept_in(out: Path, signature: dict[str, Any]) -> Path:

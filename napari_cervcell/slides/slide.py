@@ -208,6 +208,16 @@ class Slide:
         columns, rows = max(1, round(width / downsample)), max(1, round(height / downsample))
         return self.read_grid(x, y, columns, rows, downsample, downsample)
 
+    def read_square(self, x: float, y: float, field: float, px: int) -> RGB:
+        """Read the square of `field` µm around the level-0 place (x, y) as a picture: uint8 (px, px, 3).
+
+        Raises SlideError, also where nobody knows the slide's µm per pixel.
+        """
+        if self.mpp_xy is None:
+            raise SlideError(f"{self.path} does not say its µm per pixel, without which it has no squares of µm.")
+        step_x, step_y = (field / mpp / px for mpp in self.mpp_xy)
+        return self.read_grid(x - step_x * px / 2, y - step_y * px / 2, px, px, step_x, step_y)
+
     def read_grid(self, x: float, y: float, columns: int, rows: int, step_x: float, step_y: float) -> RGB:
         """Read as `read_scaled`, by the number of pixels and their size: uint8 (rows, columns, 3).
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import Container, LineEdit
-from qtpy.QtCore import Qt
+from magicgui.widgets import Container, LineEdit, TextEdit
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from ..review.figures_words import ENOUGH, about_number, about_share, checked, number, share
 from ..review.pace import PAUSE, Pace, Stopwatch
 from .classes_dialog import ClassesDialog
 from .desk import close_with_slide
-from .figures_words import ENOUGH, about_number, about_share, number, share
 from .parts import Button, text_on
 
 if TYPE_CHECKING:
@@ -32,11 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CasePanel"]
 
-_FORMATS = {"QuPath GeoJSON": ("geojson", ".geojson"), "COCO": ("coco", ".json"), "Table (CSV)": ("csv", ".csv")}
+_FORMATS = {
+    "QuPath GeoJSON": ("geojson", ".geojson"),
+    "COCO": ("coco", ".json"),
+    "Table (CSV)": ("csv", ".csv"),
+    "Report to read (HTML)": ("report", ".html"),
+}
+_NOTES_HEIGHT = 58  # px: three lines
+_REST = 1000  # ms without a key after which notes are saved
 
 
 class CasePanel(QWidget):
-    """Counts and figures per class, the reviewer's name, export, and where the case file is."""
+    """Counts and figures per class, what was checked, the reviewer's name and notes, the way out, and where the case
+    file is."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -56,12 +64,20 @@ class CasePanel(QWidget):
         self.done.clicked.connect(desk.set_done)
         self.pace = QElidingLabel()
         self.pace.setToolTip(f"Your time at this case; pauses of over {PAUSE:.0f} s are left out")
-        form = Container(widgets=[self.reviewer], labels=True)
+        self.notes = TextEdit(label="Notes", tooltip="What should be known of this case; saved while you type")
+        self.notes.native.setFixedHeight(_NOTES_HEIGHT)
+        self.notes.native.setTabChangesFocus(True)
+        self._rest = QTimer(self, singleShot=True, interval=_REST)
+        self._rest.timeout.connect(self._save_notes)
+        self.notes.changed.connect(lambda: self._rest.start())
+        self.checked = QElidingLabel()
+        self.checked.setToolTip("What you marked as checked (key c): only that tells what the model has missed")
+        form = Container(widgets=[self.reviewer, self.notes], labels=True)
         form.margins = (0, 0, 0, 0)
         self.format = QComboBox()
         self.format.addItems(list(_FORMATS))
-        self.format.setToolTip("Format of the export")
-        self.export_button = Button("Export …", "Write all cells to a file for other programs.", "export")
+        self.format.setToolTip("What to write: all cells for other programs, or what the case came to for people")
+        self.export_button = Button("Export …", "Write all cells, or the report, to a file.", "export")
         self.export_button.clicked.connect(self._ask_and_export)
         out = QHBoxLayout()
         out.addWidget(self.format, 1)
@@ -71,16 +87,18 @@ class CasePanel(QWidget):
         end.addWidget(self.done, 1)
         self.path = QElidingLabel()
         self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
-        for label in (self.path, self.pace):
+        for label in (self.path, self.pace, self.checked):
             label.setEllipsesWidth(16)  # napari's style puts space around the words of a label
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._counts)
+        layout.addWidget(self.checked)
         layout.addWidget(form.native)
         layout.addLayout(end)
         layout.addLayout(out)
         layout.addWidget(self.path)
         desk.opened.connect(self._opened)
+        desk.closing.connect(self._save_notes)
         desk.figures_changed.connect(self._show_figures)
         desk.figures_changed.connect(self._show_pace)
         desk.done_changed.connect(self._show_done)
@@ -90,6 +108,8 @@ class CasePanel(QWidget):
         session, case = self._desk.session, self._desk.case
         self._stopwatch = Stopwatch(case.reviewer)
         self.reviewer.value = case.reviewer
+        with self.notes.changed.blocked():
+            self.notes.value = case.notes
         self.path.setText(f"Saved in {case.path}")
         self.path.setToolTip(f"Every verdict is saved at once in {case.path}")
         while (item := self._counts.takeAt(0)) is not None:
@@ -152,6 +172,7 @@ class CasePanel(QWidget):
                 reviewed.setText(f"{counts[label].reviewed:,}")
 
     def _show_figures(self, all_figures: list[ClassFigures]) -> None:
+        self.checked.setText(f"Checked: {checked(self._desk.session)}")
         for label, (right, on_slide) in self.figures.items():
             name, figures = self._desk.session.taxonomy[label].name, all_figures[label]
             right.setText(share(figures.precision))
@@ -182,6 +203,10 @@ class CasePanel(QWidget):
         if self._desk.session is not None:
             self._desk.session.show_class(label, shown)
 
+    def _save_notes(self) -> None:
+        self._rest.stop()
+        self._desk.do(self._desk.case.set_notes, self.notes.value)
+
     def _set_reviewer(self) -> None:
         name = self.reviewer.value.strip()
         if name:
@@ -190,14 +215,18 @@ class CasePanel(QWidget):
     def _ask_and_export(self) -> None:
         _, suffix = _FORMATS[self.format.currentText()]
         suggestion = self._desk.slide.path.with_suffix(suffix).name
-        path, _ = QFileDialog.getSaveFileName(self, "Export the cells", suggestion)
+        path, _ = QFileDialog.getSaveFileName(self, "Export the case", suggestion)
         if path:
             self.export(Path(path))
 
     def export(self, path: Path) -> None:
-        """Write the cells to `path` in the chosen format."""
+        """Write the cells, or the report, to `path`, as chosen."""
         from ..casefile import export_case
 
+        if _FORMATS[self.format.currentText()][0] == "report":
+            self._save_notes()
+            self._desk.write_report(path)
+            return
         with self._desk.guard():
             export_case(self._desk.case, path, _FORMATS[self.format.currentText()][0])
             self._desk.said.emit(f"Exported to {path}.")

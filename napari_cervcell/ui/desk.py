@@ -13,7 +13,7 @@ from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
-from ..review import Session
+from ..review import Report, Session
 from ..review.models import export_model, import_model, usual_threshold
 from ..review.places import case_path_for
 from ..slides import Slide
@@ -301,8 +301,20 @@ class Desk(QObject):
             self.said.emit(f"The model is kept as round {number}.")
             self.models_changed.emit()
 
-        worker = create_worker(bring_in, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(brought_in)
+        self._in_background(bring_in, brought_in)
+
+    def write_report(self, path: Path) -> None:
+        """Write what the case has come to by now to `path`."""
+        slide = self.slide
+        with self.guard():
+            report = Report.of(self.session)
+            self._in_background(
+                lambda: report.write(slide, path), lambda pictures: self.said.emit(f"The report is in {path}.")
+            )
+
+    def _in_background(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(then)
         worker.errored.connect(self.report)
         worker.start()
 

@@ -25,10 +25,8 @@ class Crop(NamedTuple):
 
     def read(self, slide: Slide) -> QImage | None:
         """Return the picture; None where the slide cannot be read: the canvas tells of that."""
-        step_x, step_y = (self.field / mpp / self.px for mpp in slide.mpp_xy)
-        left, top = self.x - step_x * self.px / 2, self.y - step_y * self.px / 2
         try:
-            return as_image(slide.read_grid(left, top, self.px, self.px, step_x, step_y))
+            return as_image(slide.read_square(self.x, self.y, self.field, self.px))
         except CervcellError:
             return None
 

@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel, QLabeledDoubleSlider
 
+from ..review.figures_words import about_share, in_words
 from .ask_about import AskAbout
-from .figures_words import about_share, in_words
 from .instant import InstantAnswer
 from .nuclei import in_words as nucleus_in_words
 from .parts import Button, text_on

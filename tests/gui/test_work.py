@@ -210,6 +210,41 @@ def test_export_writes_what_is_shown(sit_down, slide_path: Path, case_path: Path
     assert "cells.geojson" in hands.widget.error_bar.text.text()
 
 
+def test_the_report_says_what_was_noted_and_confirmed(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, panel = hands.widget, hands.widget.case_panel
+    assert panel.checked.text() == "Checked: nothing yet"
+    hands.key("n")
+    hands.key("space")
+    notes = panel.notes.native
+    for letter in ("x", "2", "space", "n"):
+        hands.key(letter, notes)
+    assert panel.notes.value == "x2 n"
+    assert widget.desk.case.annotations().states.tolist() == [State.ACCEPTED]
+    widget.desk.session.check_region((0, 0, 2000, 1000))
+    hands.wait("the area is told", lambda: panel.checked.text().startswith("Checked: 0.125 mm² in 1 region"), 5)
+    panel.format.setCurrentText("Report to read (HTML)")
+    target = slide_path.with_name("report.html")
+    panel.export(target)
+    hands.wait("it is written", target.exists, 20)
+    page = target.read_text(encoding="utf-8")
+    assert "<p class=notes>x2 n</p>" in page
+    assert page.count("<figure>") == page.count("data:image/jpeg") == 1
+    hands.wait("the notes are saved", lambda: widget.desk.case.notes == "x2 n", 5)
+    panel.export(target.parent / "nowhere" / "report.html")
+    hands.wait("it is told", lambda: "Cannot write the report" in widget.error_bar.text.text(), 20)
+
+
+def test_notes_are_there_again_with_the_case(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    hands.key("b", hands.widget.case_panel.notes.native)
+    hands.viewer.layers.clear()  # before the pause after which notes are saved
+    hands.rest(0.05)
+    hands.viewer.open(str(slide_path), plugin="napari-cervcell")
+    hands.rest(0.05)
+    assert hands.widget.case_panel.notes.value == "b"
+
+
 @pytest.mark.engine
 def test_a_round_of_training_from_the_window(hands: Hands) -> None:
     widget, desk = hands.widget, hands.widget.desk

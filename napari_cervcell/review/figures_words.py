@@ -6,10 +6,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..review import ClassFigures, Estimate
+from ..cells import union_area
 
-__all__ = ["ENOUGH", "about_number", "about_share", "in_words", "number", "share"]
+if TYPE_CHECKING:
+    from .estimates import Estimate
+    from .figures import ClassFigures
+    from .session import Session
+
+__all__ = ["ENOUGH", "about_number", "about_share", "checked", "in_words", "number", "share"]
 
 ENOUGH = 0.1
 """A number of cells that is known to within this share of it is enough reviewed."""
@@ -68,6 +72,17 @@ def about_number(name: str, figures: ClassFigures) -> str:
         f"About {_rounded(total.value, round)} {name} cells on what was scanned, by {_cells(total.asked)} drawn at "
         f"random and reviewed, weighed by class and score.\n{_RANGE}\n{missed}\n{_how_far(figures)}"
     )
+
+
+def checked(session: Session) -> str:
+    """Return "1.24 mm² in 5 regions, 3.1 % of the slide", or "nothing yet"."""
+    case, regions = session.case, session.checked_regions
+    if not len(regions):
+        return "nothing yet"
+    area = union_area(regions)
+    size = f"{area * case.mpp**2 / 1e6:.3g} mm²" if case.mpp else f"{area:,.0f} px"
+    where = "1 region" if len(regions) == 1 else f"{len(regions)} regions"
+    return f"{size} in {where}, {100 * area / (case.width * case.height):.2g} % of the slide"
 
 
 def in_words(name: str, figures: ClassFigures) -> str:
