@@ -75,14 +75,13 @@ def about_number(name: str, figures: ClassFigures) -> str:
 
 
 def checked(session: Session) -> str:
-    """Return "1.24 mm² in 5 regions, 3.1 % of the slide", or "nothing yet"."""
+    """Return "1.24 mm², 3.1 % of the slide", or "nothing yet"."""
     case, regions = session.case, session.checked_regions
     if not len(regions):
         return "nothing yet"
     area = union_area(regions)
     size = f"{area * case.mpp**2 / 1e6:.3g} mm²" if case.mpp else f"{area:,.0f} px"
-    where = "1 region" if len(regions) == 1 else f"{len(regions)} regions"
-    return f"{size} in {where}, {100 * area / (case.width * case.height):.2g} % of the slide"
+    return f"{size}, {100 * area / (case.width * case.height):.2g} % of the slide"
 
 
 def in_words(name: str, figures: ClassFigures) -> str:

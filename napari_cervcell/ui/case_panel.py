@@ -38,6 +38,7 @@ _FORMATS = {
     "Table (CSV)": ("csv", ".csv"),
     "Report to read (HTML)": ("report", ".html"),
 }
+_LABEL_WIDTH = 76
 _NOTES_HEIGHT = 58  # px: three lines
 _REST = 1000  # ms without a key after which notes are saved
 
@@ -74,6 +75,8 @@ class CasePanel(QWidget):
         self.checked.setToolTip("What you marked as checked (key c): only that tells what the model has missed")
         form = Container(widgets=[self.reviewer, self.notes], labels=True)
         form.margins = (0, 0, 0, 0)
+        for label in form.native.findChildren(QLabel):  # in napari's style each is as wide as its own word
+            label.setMinimumWidth(_LABEL_WIDTH)
         self.format = QComboBox()
         self.format.addItems(list(_FORMATS))
         self.format.setToolTip("What to write: all cells for other programs, or what the case came to for people")
@@ -189,7 +192,7 @@ class CasePanel(QWidget):
     def _show_done(self) -> None:
         done = self._desk.case.done
         self.done.setChecked(done is not None)
-        self.done.setText(f"Done by {done[1]}" if done else "Done")
+        self._show_pace()
 
     def _show_pace(self, _figures: object = None) -> None:
         case = self._desk.case
@@ -197,7 +200,9 @@ class CasePanel(QWidget):
             if self._stopwatch.reviewer != case.reviewer:
                 self._stopwatch = Stopwatch(case.reviewer)
             self._stopwatch.hear(case.events(self._stopwatch.newest))
-            self.pace.setText(in_words(self._stopwatch.pace))
+            done = case.done
+            words = in_words(self._stopwatch.pace), f"done by {done[1]}" if done else ""
+            self.pace.setText(" · ".join(filter(None, words)))
 
     def _show_class(self, label: int, shown: bool) -> None:
         if self._desk.session is not None:
