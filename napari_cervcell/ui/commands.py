@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .keys import Key
+from .keys import Key, changed
 from .overview_panel import FIT, JUMPS
 from .view import CLOSE_UP
 
@@ -172,13 +172,13 @@ class Commands:
     # ---------------------------------------------------------------------------------------------------- keys
 
     def key_table(self) -> list[Key]:
-        """Return all keys of a sitting."""
+        """Return all keys of a sitting, as the user has changed them."""
         classes = self.desk.session.taxonomy
-        return [
+        keys = [
             Key(("space", "enter"), "accept the current cell as it is", self.accept),
             Key(("x",), "reject it: not a cell", self.reject),
             *(
-                Key((classes[i].key,), f"it is {classes[i].name}", lambda label=i: self.set_class(label))
+                Key((classes[i].key,), f"it is {classes[i].name}", lambda label=i: self.set_class(label), fixed=True)
                 for i in classes.offered
                 if classes[i].key
             ),
@@ -191,10 +191,10 @@ class Commands:
             Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
             Key(("f",), "go to the current cell", self.fly),
             *(
-                Key((key,), f"{power}x, about what is under the mouse", lambda p=power: self.magnify(p))
+                Key((key,), f"{power}x, about what is under the mouse", lambda p=power: self.magnify(p), fixed=True)
                 for power, key in JUMPS.items()
             ),
-            Key((FIT,), "the whole slide", self._widget.overview.show_all),
+            Key((FIT,), "the whole slide", self._widget.overview.show_all, fixed=True),
             Key(("g",), "gallery: all cells side by side, and back", self.toggle_gallery),
             Key(("s",), "find similar: all cells, those like the current one first, and back", self.find_similar),
             Key(("h",), "hide or show the cells", self.toggle_overlay),
@@ -205,6 +205,7 @@ class Commands:
             Key(("e",), "this case is done, or not after all", self.toggle_done),
             Key((">",), "next case of the worklist", self._widget.worklist_panel.go_on),
             Key(("<",), "case before", self._widget.worklist_panel.go_back),
-            Key(("esc",), "leave a tool", self._widget.pointer.put_down),
+            Key(("esc",), "leave a tool", self._widget.pointer.put_down, fixed=True),
             Key(("?",), "this list", self._widget.show_keys),
         ]
+        return changed(keys)

@@ -7,10 +7,11 @@ Delete never arrive), so the keys are taken before any widget sees them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -22,13 +23,17 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPlainTextEdit,
+    QPushButton,
     QTextEdit,
     QVBoxLayout,
     QWidget,
 )
 
-__all__ = ["Key", "KeyFilter", "KeySheet", "name_of"]
+from .kept import keep, recall
 
+__all__ = ["Key", "KeyFilter", "KeySheet", "changed", "name_of"]
+
+_FILE = "keys.json"
 _NAMED = {
     Qt.Key.Key_Space: "space",
     Qt.Key.Key_Return: "enter",
@@ -50,12 +55,30 @@ class Key:
     act : callable
     repeats : bool
         Whether holding the key down does it again and again.
+    fixed : bool
+        Whether it is not for the key sheet to change: classes have their keys from the case, and others go together.
+    usual : str
+        The first name that it has where nobody changed it.
     """
 
     names: tuple[str, ...]
     what: str
     act: Callable[[], object]
     repeats: bool = False
+    fixed: bool = False
+    usual: str = ""
+
+
+def changed(keys: Sequence[Key]) -> list[Key]:
+    """Return `keys` with the first names that the user has chosen for them."""
+    chosen = recall(_FILE)
+
+    def one(key: Key) -> Key:
+        first, *others = key.names
+        name = first if key.fixed else str(chosen.get(first, first))
+        return replace(key, names=(name, *(n for n in others if n != name)), usual=first)
+
+    return [one(key) for key in keys]
 
 
 def name_of(event: QKeyEvent) -> str:
@@ -99,7 +122,8 @@ class KeyFilter(QObject):
         QApplication.instance().installEventFilter(self)
 
     def set_keys(self, keys: Sequence[Key]) -> None:
-        self._keys = {name: key for key in keys for name in key.names}
+        # where two share a name, the first has it: a class that came later takes its digit back
+        self._keys = {name: key for key in reversed(keys) for name in key.names}
 
     def remove(self) -> None:
         QApplication.instance().removeEventFilter(self)
@@ -137,24 +161,82 @@ class KeyFilter(QObject):
 
 
 class KeySheet(QDialog):
-    """The list of all keys."""
+    """The list of all keys, where they can be changed, for all windows to come."""
+
+    changed = Signal()
+    """keys have other names now: show them"""
 
     def __init__(self, keys: Sequence[Key], parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys")
+        self.buttons: dict[str, QPushButton] = {}
+        self._keys: dict[str, Key] = {}
+        self._waiting: Key | None = None
         grid = QGridLayout()
         grid.setHorizontalSpacing(18)
+        grid.setVerticalSpacing(2)
         rows = -(-len(keys) // 2)  # in two halves, for small screens
         for i, key in enumerate(keys):
             half, row = divmod(i, rows)
-            grid.addWidget(QLabel(" or ".join(f"<b>{escape(name)}</b>" for name in key.names)), row, 2 * half)
+            grid.addWidget(self._shown(key), row, 2 * half)
             grid.addWidget(QLabel(key.what), row, 2 * half + 1)
-        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        close.rejected.connect(self.reject)
+        ends = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        ends.rejected.connect(self.reject)
+        self.close_button = ends.button(QDialogButtonBox.StandardButton.Close)
+        self.usual_button = ends.addButton("Usual keys", QDialogButtonBox.ButtonRole.ResetRole)
+        self.usual_button.setToolTip("Give every key back the name that it had at first")
+        self.usual_button.clicked.connect(lambda: self._keep({}))
+        self.note = QLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(18, 16, 18, 14)
         layout.setSpacing(12)
-        note = QLabel("They work wherever the focus is, except in a text field.")
         layout.addLayout(grid)
-        layout.addWidget(note)
-        layout.addWidget(close)
+        layout.addWidget(self.note)
+        layout.addWidget(ends)
+        self.show_keys(keys)
+
+    def _shown(self, key: Key) -> QWidget:
+        if key.fixed:
+            return QLabel(_in_bold(key))
+        button = self.buttons[key.usual] = QPushButton()
+        button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the next key is for the sheet
+        button.setStyleSheet("text-align: left; font-weight: bold; padding: 1px 6px;")
+        button.setToolTip("Choose another key")
+        button.clicked.connect(partial(self._wait_for, key.usual))
+        return button
+
+    def show_keys(self, keys: Sequence[Key]) -> None:
+        """Show the names that `keys` have now."""
+        self._keys, self._waiting = {key.usual: key for key in keys}, None
+        for usual, button in self.buttons.items():
+            button.setText(" or ".join(self._keys[usual].names))
+        self.note.setText("They work wherever the focus is, except in a text field. Click one to choose another.")
+
+    def _wait_for(self, usual: str) -> None:
+        self.show_keys(list(self._keys.values()))
+        self._waiting = self._keys[usual]
+        self.buttons[usual].setText("…")
+        self.note.setText(f"Press the key to {self._waiting.what}. Esc: leave it as it is.")
+        self.setFocus()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if self._waiting is None:
+            super().keyPressEvent(event)
+            return
+        name = name_of(event)
+        if name == "esc":
+            self.show_keys(list(self._keys.values()))
+        elif name in _NAMED.values() or name.startswith("ctrl+") or (len(name) == 1 and name.isprintable()):
+            taken = [key for key in self._keys.values() if name in key.names and key is not self._waiting]
+            if taken:
+                self.note.setText(f"{name} is taken: {taken[0].what}. Press another key, or Esc.")
+            else:
+                self._keep(recall(_FILE) | {self._waiting.usual: name})
+
+    def _keep(self, names: dict[str, str]) -> None:
+        keep(_FILE, names)
+        self.changed.emit()
+
+
+def _in_bold(key: Key) -> str:
+    return " or ".join(f"<b>{escape(name)}</b>" for name in key.names)

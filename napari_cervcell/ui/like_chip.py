@@ -26,7 +26,7 @@ class LikeChip(QFrame):
         self.setStyleSheet("#like_chip { background: rgba(128, 128, 128, 50); border-radius: 4px; }")
         self.letter = QLabel()
         self.text = QLabel()
-        self.close_button = tool_button("close", "Back to the order before. Key: s, while that cell is the current one")
+        self.close_button = tool_button("close", "Back to the order before")
         self.close_button.setStyleSheet("background: transparent; border: none;")
         self.close_button.clicked.connect(self.closed)
         row = QHBoxLayout(self)

@@ -53,24 +53,32 @@ class Button(QPushButton):
     def __init__(self, text: str, tip: str, icon_name: str = "", key: str = "", color: str = "") -> None:
         super().__init__(text)
         self.icon_name = icon_name
-        self.setToolTip(f"{tip} Key: {key}" if key else tip)
+        self.usual_key = key
+        self._tip = tip
+        self.setToolTip(tip)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setMinimumHeight(28)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         stripe = f"border-left: 7px solid {color};" if color else ""
         self.setStyleSheet(f"QPushButton {{ text-align: left; padding: 4px 6px; {stripe} }}")
         self.setIconSize(QSize(16, 16))
+        self._room = 0
         if key:
-            badge = QLabel(key)
-            badge.setStyleSheet(_BADGE)
-            badge.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            self._badge = QLabel()
+            self._badge.setStyleSheet(_BADGE)
+            self._badge.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
             row = QHBoxLayout(self)
             row.setContentsMargins(0, 0, 6, 0)
             row.addStretch()
-            row.addWidget(badge)
-            self._room = badge.sizeHint().width() + 10
-        else:
-            self._room = 0
+            row.addWidget(self._badge)
+            self.show_key(key)
+
+    def show_key(self, name: str) -> None:
+        """Show `name` as the key that does the same."""
+        self._badge.setText(name)
+        self._room = self._badge.sizeHint().width() + 10
+        self.setToolTip(f"{self._tip} Key: {name}")
+        self.updateGeometry()
 
     def sizeHint(self) -> QSize:
         return super().sizeHint() + QSize(self._room, 0)

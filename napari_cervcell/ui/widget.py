@@ -90,7 +90,7 @@ class ReviewWidget(QWidget):
         self.overview_button.toggled.connect(self.overview.setVisible)
         self.properties_button = tool_button("properties", "Show what the slide says about itself, and its label.")
         self.properties_button.clicked.connect(self.show_properties)
-        self.keys_button = tool_button("keys", "Show all keys. Key: ?")
+        self.keys_button = tool_button("keys", "Show all keys.")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
         self.review_panel = ReviewPanel(self.desk, self.commands.of_buttons(), self.commands.set_class)
@@ -132,7 +132,6 @@ class ReviewWidget(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)
-        self.tabs.tabBar().setToolTip("One cell after the other, or all side by side. Key: g")
         self.tabs.addTab(scroll, "Review")
         self.tabs.addTab(self.gallery_panel, "Gallery")
         self.worklist_panel = WorklistPanel(self.desk)
@@ -269,7 +268,7 @@ class ReviewWidget(QWidget):
         desk.session.current_changed.connect(self.commands.follow)
         self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
-        self._filter.set_keys(self.commands.key_table())
+        self._take_keys()
         self._repaint_icons()
         self.overlay.update()
         self._show_page()
@@ -345,7 +344,24 @@ class ReviewWidget(QWidget):
 
     def show_keys(self) -> None:
         """Show the key sheet."""
-        self._show_dialog(KeySheet(self.commands.key_table(), self))
+        sheet = KeySheet(self.commands.key_table(), self)
+
+        def take() -> None:
+            self._take_keys()
+            sheet.show_keys(self.commands.key_table())
+
+        sheet.changed.connect(take)
+        self._show_dialog(sheet)
+
+    def _take_keys(self) -> None:
+        keys = self.commands.key_table()
+        self._filter.set_keys(keys)
+        names = {key.usual: key.names[0] for key in keys}
+        for button in self.findChildren(Button):
+            if button.usual_key in names:
+                button.show_key(names[button.usual_key])
+        self.tabs.tabBar().setToolTip(f"One cell after the other, or all side by side. Key: {names['g']}")
+        self.keys_button.setToolTip(f"Show all keys. Key: {names['?']}")
 
     def show_properties(self) -> None:
         """Show what the slide says about itself."""

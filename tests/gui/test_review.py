@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QPushButton
 
 from napari_cervcell.casefile import Case, State, open_case
 from napari_cervcell.cells import Cells
@@ -278,8 +277,44 @@ def test_question_mark_shows_every_key(hands: Hands) -> None:
     assert sheet.isVisible()
     texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_panel.name)))
     for key in hands.widget.commands.key_table():
-        assert f"<b>{escape(key.names[0])}</b>" in texts
-    hands.click(sheet.findChild(QPushButton))
+        if key.fixed:
+            assert f"<b>{escape(key.names[0])}</b>" in texts
+        else:
+            assert sheet.buttons[key.usual].text() == " or ".join(key.names)
+    hands.click(sheet.close_button)
+
+
+def test_a_key_is_changed_in_the_sheet_and_stays_so(sit_down, hands: Hands, slide_path: Path) -> None:
+    widget = hands.widget
+    hands.key("?")
+    sheet = widget.findChild(KeySheet)
+    hands.click(sheet.buttons["x"])
+    assert "reject it" in sheet.note.text()
+    hands.key("n", sheet)
+    assert "n is taken: next cell" in sheet.note.text()
+    hands.key("q", sheet)
+    assert sheet.buttons["x"].text() == "q"
+    hands.click(sheet.buttons["f"])
+    hands.key("esc", sheet)  # leaves it as it is, and the sheet open
+    assert sheet.isVisible()
+    assert sheet.buttons["f"].text() == "f"
+    hands.click(sheet.close_button)
+    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: q")
+    hands.key("n")
+    row = widget.desk.session.current
+    hands.key("x")
+    assert widget.desk.session.states[row] == 0
+    hands.key("q")
+    assert widget.desk.session.states[row] == State.REJECTED
+    hands.viewer.layers.remove(widget.desk.layer)
+    hands.viewer.open(str(slide_path), plugin="napari-cervcell")
+    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: q")
+    hands.key("?")
+    sheet = next(s for s in widget.findChildren(KeySheet) if s.isVisible())
+    hands.click(sheet.usual_button)
+    assert sheet.buttons["x"].text() == "x"
+    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: x")
+    hands.click(sheet.close_button)
 
 
 def test_reopening_restores_everything(sit_down, hands: Hands, slide_path: Path) -> None:
