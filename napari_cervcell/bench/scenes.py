@@ -136,7 +136,7 @@ class _Scenes:
         self._reviewed()
         self.hands.key("t")
         curve = self.widget.learn_panel.curve
-        self.hands.wait("the loss curve is drawn", lambda: len(curve.losses) > 8, _PATIENCE)
+        self.hands.wait("the loss curve is drawn", lambda: len(curve.values) > 8, _PATIENCE)
         self._scroll(self.widget.learn_panel.status)
         self._picture("training")
         self.hands.click(self.widget.learn_panel.cancel)

@@ -144,7 +144,7 @@ class _Sitting:
         training.finished.connect(outcome.update)
         self.key("t")
         curve = self.widget.learn_panel.curve
-        hands.wait("the round learns", lambda: len(curve.losses) > 1 or outcome, _PATIENCE)
+        hands.wait("the round learns", lambda: len(curve.values) > 1 or outcome, _PATIENCE)
         self._pan("during the round")
         self.key("n")  # on from the cell added last, of which all is said
         self._say(10)

@@ -1,4 +1,4 @@
-"""The Learn panel: a round of training, its curve, what came of it, and the rounds so far."""
+"""The Learn panel: a round of training, its curve, what came of it, the rounds so far, and how good they made it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from .by_itself import ByItself
-from .parts import Button, LossCurve
+from .parts import Button, Curve
 from .rounds_list import RoundsList
 from .tasks import time_left
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..casefile import Round
     from .desk import Desk
 
-__all__ = ["LearnPanel"]
+__all__ = ["LearnPanel", "quality_of"]
 
 
 class LearnPanel(QWidget):
@@ -55,7 +58,14 @@ class LearnPanel(QWidget):
         self.again = Button("Try again", "Begin the same round once more. Nothing of your work was lost.", "redo")
         self.again.clicked.connect(lambda: self._train(self._quick))
         self.again.hide()
-        self.curve = LossCurve()
+        self.curve = Curve(
+            "How wrong the model still is on the corrections, step by step. It should fall.", "#f29c38", "{:.3f}"
+        )
+        self.quality = Curve(
+            "How well the model in use agreed with the corrections held back, round by round. It should rise.",
+            "#4fa3d1",
+            "{:.0%} agreement",
+        )
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setToolTip("How far the round is, or what came of the last one")
@@ -68,6 +78,7 @@ class LearnPanel(QWidget):
         layout.addWidget(self.curve)
         layout.addWidget(self.status)
         layout.addWidget(self.again)
+        layout.addWidget(self.quality)
         layout.addWidget(self.rounds)
         desk.training.started.connect(self._begun)
         desk.training.progressed.connect(self._show)
@@ -88,7 +99,6 @@ class LearnPanel(QWidget):
         self._desk.train(quick, self.seconds)
 
     def _opened(self) -> None:
-        self.curve.clear()
         self.curve.hide()
         self.status.setText("")
         self.status.hide()
@@ -97,7 +107,7 @@ class LearnPanel(QWidget):
         self.refresh()
 
     def _begun(self) -> None:
-        self.curve.clear()
+        self.curve.show_values([])
         self.curve.show()
         self.status.show()
         self.status.setText("Starting …")
@@ -126,6 +136,9 @@ class LearnPanel(QWidget):
         self._learnt_up_to = (
             max((e.id for e in case.events() if e.time <= rounds[-1].started), default=0) if rounds else 0
         )
+        quality = quality_of(rounds)
+        self.quality.show_values(quality)
+        self.quality.setVisible(len(quality) > 1)
         self._count()
         self._enable()
 
@@ -140,3 +153,12 @@ class LearnPanel(QWidget):
         self.start.setEnabled(not running)
         self.full.setEnabled(not running)
         self.cancel.setEnabled(running)
+
+
+def quality_of(rounds: Sequence[Round]) -> list[float]:
+    """Return how well the models that came into use by training agreed with what was held back when each was judged.
+
+    Before the first value stands that of the model from which the first round began.
+    """
+    judged = [r.metrics["agreement"] for r in rounds if r.state == "promoted" and "agreement" in r.metrics]
+    return [judged[0]["before"], *(agreement["after"] for agreement in judged)] if judged else []

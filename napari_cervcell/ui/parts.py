@@ -23,8 +23,8 @@ from .icons import icon
 
 __all__ = [
     "Button",
+    "Curve",
     "ErrorBar",
-    "LossCurve",
     "Section",
     "confirm",
     "let_shrink",
@@ -178,25 +178,31 @@ class ErrorBar(QFrame):
         self.text.setMinimumHeight(max(0, self.text.heightForWidth(self.text.width())))
 
 
-class LossCurve(QWidget):
-    """A line that grows while a model is trained."""
+class Curve(QWidget):
+    """A line through values that come one after the other, the newest of them in words.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    tip : str
+    color : str
+    words : str
+        How the newest value is written, as for :meth:`str.format`.
+    """
+
+    def __init__(self, tip: str, color: str, words: str) -> None:
         super().__init__()
         self.setMinimumHeight(64)
-        self.setToolTip("How wrong the model still is on the corrections, step by step. It should fall.")
-        self._losses: list[float] = []
+        self.setToolTip(tip)
+        self._color, self._words = color, words
+        self.values: list[float] = []
 
-    @property
-    def losses(self) -> Sequence[float]:
-        return self._losses
-
-    def clear(self) -> None:
-        self._losses = []
+    def show_values(self, values: Sequence[float]) -> None:
+        """Show `values` in place of those that were shown."""
+        self.values = list(values)
         self.update()
 
-    def add(self, loss: float) -> None:
-        self._losses.append(loss)
+    def add(self, value: float) -> None:
+        self.values.append(value)
         self.update()
 
     def paintEvent(self, _event: object) -> None:
@@ -204,17 +210,20 @@ class LossCurve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(QColor(128, 128, 128, 110), 1))
         painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
-        if len(self._losses) < 2:
+        if len(self.values) < 2:
             return
-        low, high = min(self._losses), max(self._losses)
+        low, high = min(self.values), max(self.values)
         margin = 6.0
         width, height = self.width() - 2 * margin, self.height() - 2 * margin
-        last = len(self._losses) - 1
+        last = len(self.values) - 1
         points = [
-            QPointF(margin + width * i / last, margin + height * (high - loss) / max(high - low, 1e-9))
-            for i, loss in enumerate(self._losses)
+            QPointF(margin + width * i / last, margin + height * (high - value) / max(high - low, 1e-9))
+            for i, value in enumerate(self.values)
         ]
-        painter.setPen(QPen(QColor("#f29c38"), 2))
+        painter.setPen(QPen(QColor(self._color), 2))
         painter.drawPolyline(QPolygonF(points))
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect().adjusted(8, 4, -8, -4), Qt.AlignmentFlag.AlignRight, f"{self._losses[-1]:.3f}")
+        newest = self.values[-1]
+        beside = Qt.AlignmentFlag.AlignBottom if 2 * newest > low + high else Qt.AlignmentFlag.AlignTop
+        words = self._words.format(newest)
+        painter.drawText(self.rect().adjusted(8, 4, -8, -4), Qt.AlignmentFlag.AlignRight | beside, words)

@@ -262,7 +262,7 @@ class _Sitting:
         hands.key("t")
         hands.wait("the round has started", lambda: training.running or outcome, 10)
         curve = self.widget.learn_panel.curve
-        hands.wait("the loss curve is drawn", lambda: len(curve.losses) > 5 or outcome, 180)
+        hands.wait("the loss curve is drawn", lambda: len(curve.values) > 5 or outcome, 180)
         self.hands.scroll_to(curve)
         self._picture("training")
         hands.wait("the round has ended", lambda: outcome, 300)

@@ -46,6 +46,9 @@ def test_each_round_says_what_it_came_to(hands: Hands) -> None:
     assert "ada" in first
     assert "<b>Round 1</b>" in first  # in use
     assert shipped == "Shipped model"
+    quality = hands.widget.learn_panel.quality
+    assert quality.isVisible()
+    assert quality.values == [0.61, 0.724]  # the second round's model never came into use
 
 
 def test_use_and_roll_back_step_by_step(hands: Hands) -> None:

@@ -262,7 +262,7 @@ def test_a_round_of_training_from_the_window(hands: Hands) -> None:
     assert desk.training.running
     hands.wait("the round has ended", lambda: outcome, 240)
     assert outcome["kind"] == "done", outcome
-    assert len(widget.learn_panel.curve.losses) > 0
+    assert len(widget.learn_panel.curve.values) > 0
     assert widget.learn_panel.status.text() == outcome["message"]
     assert len(desk.case.rounds()) == 2
     if outcome["state"] == "promoted":
