@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
-from ..review import Report, Session
+from ..review import Report, ReviewError, Session
+from ..review.comparison import Comparison, compare
 from ..review.models import export_model, import_model, usual_threshold
 from ..review.places import case_path_for
 from ..slides import Slide
@@ -86,10 +87,12 @@ class Desk(QObject):
         self.detection = Detection(self)
         self.detection.found.connect(self._take_in)
         self.detection.failed.connect(self.report)
+        self.detection.finished.connect(self._after_detection)
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
         self.nucleus = CurrentNucleus(self)
         self._case: Case | None = None
+        self._new_round: int | None = None  # whose model is looking over the slide
         # a million cells take some hundredths of a second: not at every tile of a scan
         self._figures_timer = QTimer(self)
         self._figures_timer.setSingleShot(True)
@@ -186,7 +189,7 @@ class Desk(QObject):
             self.memory.close()
         if self._case is not None:
             self._case.close()
-        self._case = self.memory = self.session = self.layer = self.view = None
+        self._case = self.memory = self.session = self.layer = self.view = self._new_round = None
         self.closed.emit()
 
     @property
@@ -326,6 +329,27 @@ class Desk(QObject):
             # the new model looks at what is on screen first, then at the rest
             self.detection.shut_down()
             self.detect(message["round"])
+            self._new_round = message["round"]
+
+    def _after_detection(self, outcome: str) -> None:
+        """Say what the model of a round that came into use has changed, once it has looked everywhere."""
+        number, self._new_round = self._new_round, None
+        if number is None or outcome != "done":
+            return
+        case, threshold = self._case, self.session.threshold
+        round_ = next(r for r in case.rounds() if r.id == number)
+
+        def find_out() -> Comparison | None:
+            with suppress(ReviewError):  # the model before has not looked here
+                return compare(case, round_.parent_model_id, round_.model_id, threshold)
+            return None
+
+        def tell(found: Comparison | None) -> None:
+            if found is not None:
+                appeared, vanished = len(found.appeared), len(found.vanished)
+                self.said.emit(f"Round {number}: {appeared:,} new, {vanished:,} gone. Compare lists them, under ⋯.")
+
+        self._in_background(find_out, tell)
 
 
 def close_with_slide(dialog: QDialog, desk: Desk) -> None:

@@ -94,6 +94,17 @@ def test_what_appeared_and_vanished_leads_to_the_cells(hands: Hands) -> None:
     dialog.close()
 
 
+def test_when_a_rounds_model_has_looked_everywhere_it_is_said_what_it_changed(hands: Hands) -> None:
+    desk, said = hands.widget.desk, []
+    desk.said.connect(said.append)
+    for number in (1, 2):  # of the first one, the model before has not looked at this slide
+        desk._new_round = number
+        desk.detection.finished.emit("done")
+        hands.rest(0.3)
+    hands.wait("it is said", lambda: said, 10)
+    assert said == ["Round 2: 2 new, 2 gone. Compare lists them, under ⋯."]
+
+
 def test_a_comparison_of_models_that_have_not_looked_says_so(hands: Hands) -> None:
     rounds = hands.widget.learn_panel.rounds
     rounds.menus[1].actions()[0].trigger()
