@@ -13,7 +13,7 @@ from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
-from ..review import Report, ReviewError, Session
+from ..review import Report, Session
 from ..review.comparison import Comparison, compare
 from ..review.models import export_model, import_model, usual_threshold
 from ..review.places import case_path_for
@@ -340,7 +340,7 @@ class Desk(QObject):
         round_ = next(r for r in case.rounds() if r.id == number)
 
         def find_out() -> Comparison | None:
-            with suppress(ReviewError):  # the model before has not looked here
+            with suppress(CervcellError):  # the model before has not looked here, or the case is put away
                 return compare(case, round_.parent_model_id, round_.model_id, threshold)
             return None
 

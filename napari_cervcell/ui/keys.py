@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from html import escape
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
@@ -202,7 +201,7 @@ class KeySheet(QDialog):
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the next key is for the sheet
         button.setStyleSheet("text-align: left; font-weight: bold; padding: 1px 6px;")
         button.setToolTip("Choose another key")
-        button.clicked.connect(partial(self._wait_for, key.usual))
+        button.clicked.connect(lambda _checked=False, usual=key.usual: self._wait_for(usual))
         return button
 
     def show_keys(self, keys: Sequence[Key]) -> None:
