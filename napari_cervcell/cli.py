@@ -324,12 +324,11 @@ def _export(options: argparse.Namespace) -> Answer:
 def _report(options: argparse.Namespace) -> Answer:
     from .casefile import Case
     from .review import Report, Session
-    from .review.models import usual_threshold
+    from .review.models import left_threshold
     from .slides import open_slide
 
     with Case.open(options.case) as case, open_slide(_slide_of(case, options.slide), mpp=case.mpp) as slide:
-        threshold = case.desk.get("threshold", usual_threshold())
-        report = Report.of(Session(slide, case, threshold=threshold))
+        report = Report.of(Session(slide, case, threshold=left_threshold(case)))
         pictures = report.write(slide, options.out, lambda done, of: _progress(f"{done}/{of} pictures"))
     _progress("")
     return {"pictures": pictures, "file": str(options.out)}

@@ -9,7 +9,7 @@ from ..casefile import Case
 from ..files import written_whole
 from .verdicts import ReviewError
 
-__all__ = ["export_model", "import_model", "usual_threshold"]
+__all__ = ["export_model", "import_model", "left_threshold", "usual_threshold"]
 
 
 def usual_threshold() -> float:
@@ -19,6 +19,11 @@ def usual_threshold() -> float:
         return float(json.loads(card.read_text(encoding="utf-8"))["threshold"])
     except (OSError, ValueError, KeyError):
         return 0.5
+
+
+def left_threshold(case: Case) -> float:
+    """Return the score from which cells are shown as the reviewer has left it, or the usual one. Raises CaseError."""
+    return float(case.desk.get("threshold", usual_threshold()))
 
 
 def export_model(case: Case, round_id: int, path: str | Path) -> None:

@@ -33,6 +33,11 @@ class Pace(NamedTuple):
     cells: int
     per_cell: float | None
 
+    @property
+    def spent(self) -> str:
+        """The time at the case in words: "12 min", "40 s"."""
+        return f"{self.seconds / 60:.0f} min" if self.seconds >= 60 else f"{self.seconds:.0f} s"
+
     @classmethod
     def of(cls, events: Iterable[Event], reviewer: str | None = None) -> Pace:
         """Return the pace of one reviewer, or of all together, each against their own clock."""

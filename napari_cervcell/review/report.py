@@ -135,12 +135,11 @@ def _facts(session: Session) -> list[tuple[str, str]]:
     events = case.events()
     pace = Pace.of(events)
     who = ", ".join(dict.fromkeys(e.reviewer for e in events)) or case.reviewer
-    spent = f"{pace.seconds / 60:.0f} min" if pace.seconds >= 60 else f"{pace.seconds:.0f} s"
     done = case.done
     return [
         ("Slide", size),
         ("Model", f"{model}{learnt}; cells from a score of {session.threshold:.2f} up"),
-        ("Reviewed", f"{pace.cells:,} cells by {who} in {spent}" if pace.cells else "no cell yet"),
+        ("Reviewed", f"{pace.cells:,} cells by {who} in {pace.spent}" if pace.cells else "no cell yet"),
         ("Checked", checked(session)),
         ("Signed out", f"by {done[1]}, {done[0][:16].replace('T', ' ')} UTC" if done else "not yet"),
     ]

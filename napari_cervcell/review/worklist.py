@@ -12,7 +12,7 @@ from typing import Literal
 from ..casefile import Case
 from ..errors import CervcellError
 from ..slides.layers import get_reader
-from .models import usual_threshold
+from .models import left_threshold
 from .places import known_case
 from .session import Session
 
@@ -64,7 +64,7 @@ class Item:
             if path is None:
                 return Standing("new")
             with Case.open(path) as case:
-                return Standing.of(Session(None, case, threshold=case.desk.get("threshold", usual_threshold())))
+                return Standing.of(Session(None, case, threshold=left_threshold(case)))
         except CervcellError as error:
             return Standing("unreadable", message=str(error))
 

@@ -24,7 +24,7 @@ from ..review.figures_words import ENOUGH, about_number, about_share, checked, n
 from ..review.pace import PAUSE, Pace, Stopwatch
 from .classes_dialog import ClassesDialog
 from .desk import close_with_slide
-from .parts import Button, text_on
+from .parts import Button, line_up, text_on
 
 if TYPE_CHECKING:
     from ..review import ClassFigures
@@ -75,8 +75,7 @@ class CasePanel(QWidget):
         self.checked.setToolTip("What you marked as checked (key c): only that tells what the model has missed")
         form = Container(widgets=[self.reviewer, self.notes], labels=True)
         form.margins = (0, 0, 0, 0)
-        for label in form.native.findChildren(QLabel):  # in napari's style each is as wide as its own word
-            label.setMinimumWidth(_LABEL_WIDTH)
+        line_up(form.native, _LABEL_WIDTH)
         self.format = QComboBox()
         self.format.addItems(list(_FORMATS))
         self.format.setToolTip("What to write: all cells for other programs, or what the case came to for people")
@@ -241,8 +240,7 @@ def in_words(pace: Pace) -> str:
     """Return "12 min · 3.4 s a cell"; empty where nothing was said yet."""
     if not pace.cells:
         return ""
-    spent = f"{pace.seconds / 60:.0f} min" if pace.seconds >= 60 else f"{pace.seconds:.0f} s"
-    return spent if pace.per_cell is None else f"{spent} · {pace.per_cell:.1f} s a cell"
+    return pace.spent if pace.per_cell is None else f"{pace.spent} · {pace.per_cell:.1f} s a cell"
 
 
 def _small(label: QLabel) -> QLabel:

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from .overview_panel import position_words
-from .parts import Button, let_shrink, tool_button
+from .parts import Button, let_shrink, line_up, tool_button
 from .quantizer import Quantizer
 from .shade import Shade
 from .tasks import time_left
@@ -61,9 +61,7 @@ class DetectPanel(QWidget):
         device_form = Container(widgets=[self.device], labels=True)
         for container in (form, device_form):
             container.margins = (0, 0, 0, 0)
-        labels = [label for container in (form, device_form) for label in container.native.findChildren(QLabel)]
-        for label in labels:  # in napari's style each is as wide as its own word
-            label.setMinimumWidth(_LABEL_WIDTH)
+            line_up(container.native, _LABEL_WIDTH)
         for box in (self.model, self.scope, self.device):
             let_shrink(box.native.findChild(QComboBox) or box.native, 12)
         self.model.changed.connect(self._choose_file)

@@ -28,6 +28,7 @@ __all__ = [
     "Section",
     "confirm",
     "let_shrink",
+    "line_up",
     "set_theme_color",
     "text_on",
     "tool_button",
@@ -100,6 +101,12 @@ def let_shrink(combo: QComboBox, letters: int) -> None:
     """Let the longest choice not make the panel wide: `letters` of it are enough."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(letters)
+
+
+def line_up(form: QWidget, width: int) -> None:
+    """Let the fields of a form begin in one line: in napari's style each label is as wide as its own word."""
+    for label in form.findChildren(QLabel):
+        label.setMinimumWidth(width)
 
 
 class Section(QCollapsible):

@@ -31,7 +31,7 @@ from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
 from .habits import Habits
 from .icons import icon
-from .keys import KeyFilter, KeySheet
+from .keys import Key, KeyFilter, KeySheet
 from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
@@ -346,14 +346,11 @@ class ReviewWidget(QWidget):
         """Show the key sheet."""
         sheet = KeySheet(self.commands.key_table(), self)
 
-        def take() -> None:
-            self._take_keys()
-            sheet.show_keys(self.commands.key_table())
-
-        sheet.changed.connect(take)
+        sheet.changed.connect(lambda: sheet.show_keys(self._take_keys()))
         self._show_dialog(sheet)
 
-    def _take_keys(self) -> None:
+    def _take_keys(self) -> list[Key]:
+        """Listen to the keys as they are called now, show them on the buttons, and return them."""
         keys = self.commands.key_table()
         self._filter.set_keys(keys)
         names = {key.usual: key.names[0] for key in keys}
@@ -362,6 +359,7 @@ class ReviewWidget(QWidget):
                 button.show_key(names[button.usual_key])
         self.tabs.tabBar().setToolTip(f"One cell after the other, or all side by side. Key: {names['g']}")
         self.keys_button.setToolTip(f"Show all keys. Key: {names['?']}")
+        return keys
 
     def show_properties(self) -> None:
         """Show what the slide says about itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import random
@@ -40,25 +39,6 @@ def in_child(target: Callable[..., None], *args: object) -> tuple[multiprocessin
 
 
 # opening and making
-
-
-def test_notes_are_kept_with_what_they_were_before(slide, tmp_path: Path) -> None:
-    path = default_case_path(slide.path)
-    with open_case(path, slide, reviewer="ada") as case:
-        assert case.notes == ""
-        case.set_notes("Few endocervical cells.\nÄ second line.")
-    with open_case(path, slide, reviewer="grace") as case:
-        assert case.notes == "Few endocervical cells.\nÄ second line."
-        case.set_notes("Many.")
-        case.set_notes("Many.")
-        assert case.notes == "Many."
-        assert not case.can_undo  # notes are no verdicts
-    with sqlite3.connect(path) as connection:
-        ((versions,),) = connection.execute("SELECT value FROM meta WHERE key = 'notes'").fetchall()
-    assert [(who, text) for _, who, text in json.loads(versions)] == [
-        ("ada", "Few endocervical cells.\nÄ second line."),
-        ("grace", "Many."),
-    ]
 
 
 def test_a_case_remembers_its_slide(slide, tmp_path: Path) -> None:
