@@ -8,10 +8,8 @@ objects, one a line, of kind ``stage`` (text) and at the end ``done`` (used, bef
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CervcellError
+from .priority import give_way
 
 if TYPE_CHECKING:
     from .learning import Field
@@ -123,8 +122,7 @@ def _main(case_path: Path) -> None:
     from .casefile import Case
     from .learning import current_model
 
-    with suppress(OSError, AttributeError):
-        os.nice(10)  # the window comes first
+    give_way()  # the window comes first
     try:
         with Case.open(case_path) as case:
             model = current_model(case)

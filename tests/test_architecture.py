@@ -13,10 +13,11 @@ import napari_cervcell
 
 PACKAGE = Path(napari_cervcell.__file__).parent
 
-GROUND = {"errors", "files", "taxonomy", "cells"}
+GROUND = {"errors", "files", "priority", "taxonomy", "cells"}
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "priority": set(),
     "taxonomy": set(),
     "cells": set(),
     "slides": GROUND,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..casefile import Case, Looks, RunState
 from ..cells import Cells, iou_with
 from ..models import OVERLAP, Model, decode_embedded
+from ..priority import thread_gives_way
 from ..slides import Foreground, Slide, SlideError
 from .engines import DetectionError, Engine, infer, make_engine, pick_device
 from .tiles import HALO, Rectangle, Tile, TileGrid, plan
@@ -95,7 +96,9 @@ class Scan:
     case : Case, optional
         Every tile is written there as it comes, and tiles that this very model did before are not done again.
     threads : int, optional
-        CPU threads of the network; all cores by default. A window leaves one for itself.
+        CPU threads of the network; all cores by default.
+    gives_way : bool
+        Whether its threads let all other work go first, for a window is in use; see `THREADS_GIVE_WAY`.
 
     Raises DetectionError for a slide without mpp, or one much coarser than what the model learnt from.
     """
@@ -111,6 +114,7 @@ class Scan:
         device: str = "auto",
         case: Case | None = None,
         threads: int | None = None,
+        gives_way: bool = False,
     ) -> None:
         if slide.mpp_xy is None:
             raise DetectionError(
@@ -130,6 +134,7 @@ class Scan:
         self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
         self.total = len(tiles)
         self._threads = threads
+        self._begin = thread_gives_way if gives_way else None  # of every thread
         self._scope = "region" if region else "slide"
         # what neighbouring tiles have reported already; an earlier part of the same model's work counts
         self._reported: dict[tuple[int, int], Cells] = {}
@@ -194,8 +199,8 @@ class Scan:
             return  # nothing is worth making an engine for
         height, width = self.grid.rows + 2 * HALO, self.grid.columns + 2 * HALO
         with ExitStack() as stack:
-            readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read"))
-            one = ThreadPoolExecutor(1, "cervcell-infer")
+            readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read", self._begin))
+            one = ThreadPoolExecutor(1, "cervcell-infer", self._begin)
             stack.callback(one.shutdown, wait=False, cancel_futures=True)
             # made while the first tiles are read
             making = one.submit(make_engine, self.model, self.device, height, width, self._threads)

@@ -27,6 +27,7 @@ import torch
 
 from ..casefile import Case, RoundState
 from ..errors import CervcellError, lacks_memory
+from ..priority import give_way
 from ..slides import Slide, open_slide
 from .features import FeatureMemory
 from .fitting import Step
@@ -66,8 +67,7 @@ def main() -> None:
     parser.add_argument("--reviewer")
     args = parser.parse_args()
     orders = _orders()
-    with suppress(OSError, AttributeError):
-        os.nice(10)  # the window comes first
+    give_way()  # the window comes first
     trainer = _Trainer(args.case, args.slide, args.reviewer)
     while True:
         order = orders.get()

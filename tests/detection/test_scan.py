@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from napari_cervcell.cells import Cells, GridIndex, iou_with
 from napari_cervcell.detection import DetectionError, Progress, Scan, Tile, TileGrid, pick_device
 from napari_cervcell.errors import CervcellError
 from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
+from napari_cervcell.priority import THREADS_GIVE_WAY
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
 Region = tuple[float, float, float, float]
@@ -111,6 +113,19 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(
         assert len(whole) == half + rest[-1].found
         for i, box in enumerate(whole.boxes):
             assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= OVERLAP).all()
+
+
+@pytest.mark.skipif(not THREADS_GIVE_WAY, reason="threads cannot give way here")
+def test_a_scan_beside_a_window_gives_way_to_it(sample: Slide, quick_model: Model, region: Region) -> None:
+    def niceness() -> dict[str, int]:
+        return {t.name.split("_")[0]: os.getpriority(os.PRIO_PROCESS, t.native_id) for t in threading.enumerate()}
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for _ in Scan(sample, quick_model, region=region, gives_way=True).run():
+        now = niceness()
+        assert now["cervcell-infer"] > before
+        assert now["cervcell-read"] > before
+        assert now["MainThread"] == before
 
 
 def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
