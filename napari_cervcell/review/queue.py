@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..casefile import State
 from ..cells import IntArray
 from .sampling import BINS
-from .strategies import STRATEGIES, Pool, StrategyName, mix
+from .strategies import STRATEGIES, TURNS, Pool, StrategyName, mix
 from .table import CellTable
 
 __all__ = ["Queue"]
@@ -37,6 +37,7 @@ class Queue:
         self._classes = classes
         self.strategy = strategy
         self._generator = np.random.default_rng(seed)
+        self._turn = 0  # of the mix, that is next: what comes is put in order anew more often than all have had theirs
         self.restart(None)
 
     def restart(self, current: int | None) -> None:
@@ -48,6 +49,7 @@ class Queue:
         self.drawn: set[int] = set()
         self._ahead = np.zeros(0, np.int64)
         self._lots_ahead: set[int] = set()
+        self._turns_ahead: dict[int, int] = {}
         self._fresh = False
         self.select(current)
 
@@ -92,6 +94,8 @@ class Queue:
             row = int(ahead[0])
             if row in self._lots_ahead:
                 self.drawn.add(row)
+            if row in self._turns_ahead:
+                self._turn = (self._turns_ahead[row] + 1) % len(TURNS)
             self.select(row)
         elif self.current is not None and not self._is_askable(self.current):
             self.select(None)
@@ -135,12 +139,14 @@ class Queue:
         rows = np.flatnonzero(wanted)
         pool = self._pool(rows, threshold)
         if self.strategy == "mix":
-            best, drawn = mix(pool, _AHEAD)
+            best, turns = mix(pool, _AHEAD, self._turn)
+            self._turns_ahead = dict(zip(rows[best].tolist(), turns.tolist(), strict=True))
+            self._lots_ahead = {row for row, turn in self._turns_ahead.items() if TURNS[turn] == "random"}
         else:
             best = STRATEGIES[self.strategy](pool, _AHEAD)
-            drawn = np.full(len(best), self.strategy == "random")
+            self._turns_ahead = {}
+            self._lots_ahead = set(rows[best].tolist()) if self.strategy == "random" else set()
         self._ahead = rows[best]
-        self._lots_ahead = set(rows[best[drawn]].tolist())
         self._fresh = True
 
     def _pool(self, rows: IntArray, threshold: float) -> Pool:

@@ -17,9 +17,15 @@ from ..cells import FloatArray, IntArray
 from .committee import NO_LOOK
 from .sampling import drawing_order
 
-__all__ = ["STRATEGIES", "Pool", "StrategyName", "mix", "rarity", "worth_asking"]
+__all__ = ["STRATEGIES", "TURNS", "Pool", "StrategyName", "mix", "rarity", "worth_asking"]
 
 StrategyName = Literal["mix", "uncertainty", "missed", "committee", "diverse", "rare", "negatives", "random"]
+
+TURNS: tuple[StrategyName, ...] = (
+    "uncertainty", "random", "missed", "uncertainty", "committee",
+    "uncertainty", "random", "rare", "negatives", "diverse",
+)  # fmt: skip
+"""Who is asked in a mix, one after the other and round again."""
 
 _RAREST = 4.0  # a rare class counts at most so many times as much as the commonest
 _SECOND_LOOK = 1.0
@@ -27,10 +33,6 @@ _SHORTLIST = 4096  # cells among which those are looked for that differ most
 _SQUARES = 16  # parts of the slide, a side
 _DISAGREED = 0.1
 _LARGE = 16_384
-_TURNS: tuple[StrategyName, ...] = (
-    "uncertainty", "random", "missed", "uncertainty", "committee",
-    "uncertainty", "random", "rare", "negatives", "diverse",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -196,30 +198,31 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 }
 
 
-def mix(pool: Pool, n: int) -> tuple[IntArray, NDArray[np.bool_]]:
+def mix(pool: Pool, n: int, turn: int) -> tuple[IntArray, IntArray]:
     """Ask the strategies in turn, at least every fifth time the random one; one that has nothing left loses its turn.
+
+    `turn` is the place among `TURNS` of the one that is asked first.
 
     Returns
     -------
-    positions : int64 (m,)
-    drawn : bool (m,)
-        Which of them are random draws.
+    positions, turns : int64 (m,)
+        What is chosen, and the turn that chose it.
     """
     n = min(n, len(pool))
-    turns = {name: _TURNS.count(name) for name in STRATEGIES}
+    shares = {name: TURNS.count(name) for name in STRATEGIES}
     offers = {
         name: iter(
-            strategy(pool, n if name == "uncertainty" else min(n, turns[name] * (n // len(_TURNS) + 1) * 2)).tolist()
+            strategy(pool, n if name == "uncertainty" else min(n, shares[name] * (n // len(TURNS) + 1) * 2)).tolist()
         )
         for name, strategy in STRATEGIES.items()
     }
-    chosen: dict[int, bool] = {}
+    chosen: dict[int, int] = {}
     while len(chosen) < n:
-        for name in _TURNS:
-            position = next((p for p in offers[name] if p not in chosen), None)
-            if position is not None and len(chosen) < n:
-                chosen[position] = name == "random"
-    return np.fromiter(chosen, np.int64, n), np.fromiter(chosen.values(), bool, n)
+        position = next((p for p in offers[TURNS[turn]] if p not in chosen), None)
+        if position is not None:
+            chosen[position] = turn
+        turn = (turn + 1) % len(TURNS)
+    return np.fromiter(chosen, np.int64, n), np.fromiter(chosen.values(), np.int64, n)
 
 
 def _shortlist(pool: Pool) -> IntArray:

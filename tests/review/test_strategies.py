@@ -114,6 +114,17 @@ def test_the_mix_keeps_a_random_share_and_the_case_says_who_that_was(case: Case,
         np.testing.assert_array_equal(again.annotations().drawn[:50], drawn)
 
 
+def test_the_mix_keeps_all_its_shares_where_every_verdict_puts_the_queue_in_order_anew(case: Case, scan, cells) -> None:
+    """As the instant answer does."""
+    scan("one", cells, size=2000)
+    session = Session(None, case)
+    session.next()
+    for _ in range(30):
+        session.accept()
+        session.refresh()
+    assert 6 <= case.annotations().drawn.sum() <= 12
+
+
 def test_a_cell_that_somebody_clicks_is_no_random_draw(case: Case, scan, cells) -> None:
     scan("one", cells, size=2000)
     session = Session(None, case, strategy="random")
