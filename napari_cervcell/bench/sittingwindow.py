@@ -40,7 +40,9 @@ class _Sitting:
         self.stage, self.job = stage, job
         self.hands = Hands(stage.viewer, dock(stage.viewer))
         self.widget, self.desk = self.hands.widget, self.hands.widget.desk
-        keep_steady()  # as in a window of our own
+        # as in a window of our own
+        self.hands.dismiss_notices()
+        keep_steady()
         self.waits: dict[str, list[float]] = {}
         self.pans: dict[str, list[float]] = {}
         self.seconds: dict[str, float] = {}

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
+from napari.settings import get_settings
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication, QDockWidget
 
 from ..review.worklist import Worklist
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["dock", "launch", "launch_worklist", "open_window"]
 
 PLUGIN = "napari-cervcell"
+
+_FIRST_SIZE = 0.9  # of the screen's sides
 
 
 def dock(viewer: napari.viewer.Viewer) -> ReviewWidget:
@@ -81,8 +85,13 @@ def launch_worklist(
 
 def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
     """Open napari with the Review widget and all the room there is for the slide: napari's lists of layers are put
-    away; its Window menu brings them back."""
-    viewer = napari.Viewer(title="CervCell", show=show)
+    away, its Window menu brings them back; until someone has sized the window, it nearly fills the screen."""
+    # what napari says of Qt at its start would lie over the slide until somebody closes it
+    with notification_manager.notification_ready.blocker():
+        viewer = napari.Viewer(title="CervCell", show=show)
+    if get_settings().application.window_size is None:
+        room = QApplication.primaryScreen().availableSize() * _FIRST_SIZE
+        viewer.window.resize(room.width(), room.height())
     widget = dock(viewer)
     for name in ("layer list", "layer controls"):
         if (list_of_napari := widget.window().findChild(QDockWidget, name)) is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
+from qtpy.QtCore import Qt, QTimer
 from vispy.gloo import gl
 
 from .view import canvas_of
 
 __all__ = ["hasten"]
+
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "SwiftShader", "GDI Generic", "Microsoft Basic Render")
 
 _hastened: WeakSet[Any] = WeakSet()
 
@@ -21,7 +24,8 @@ def hasten(viewer: Any) -> None:
     two frames, the first one of the pixels of before. Here it asks first.
 
     Where OpenGL is software, most of a frame is computed when Qt brings it to the screen, and Qt holds Python's lock
-    meanwhile: the threads that read tiles would stand still. So it is computed before, without the lock.
+    meanwhile: the threads that read tiles would stand still. So it is computed before, without the lock. And Qt would
+    put the whole window together by OpenGL whenever any label in it changes: there the canvas gets a window of its own.
     """
     canvas = canvas_of(viewer)
     if canvas in _hastened:
@@ -31,7 +35,22 @@ def hasten(viewer: Any) -> None:
     draw.disconnect(canvas.on_draw)
     draw.connect(canvas.on_draw, position="first")
     draw.connect(_finish, position="last")
+    soon = QTimer(canvas.native, singleShot=True, interval=0)
+    soon.timeout.connect(lambda: _give_own_window(canvas.native))
+
+    def judge(_event: Any) -> None:
+        draw.disconnect(judge)
+        renderer = str(gl.glGetParameter(gl.GL_RENDERER))
+        if any(name in renderer for name in _SOFTWARE):
+            soon.start()  # not while it is being drawn
+
+    draw.connect(judge, position="last")
 
 
 def _finish(_event: Any) -> None:
     gl.glFinish()
+
+
+def _give_own_window(native: Any) -> None:
+    native.setAttribute(Qt.WidgetAttribute.WA_DontCreateNativeAncestors)
+    native.setAttribute(Qt.WidgetAttribute.WA_NativeWindow)
