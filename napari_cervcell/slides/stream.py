@@ -92,6 +92,8 @@ class Stream:
         self._asked = 0.0, 0  # when the reading of what is looked at began, and of how many tiles
         self._whole = threading.Event()  # set when the last tile of what is looked at has come
         self._overview_changed = False  # since pixels were asked for
+        self._requested: list[Place] = []
+        self._foreseen: list[Place] = []
         self._faults = Faults()
         self._has_failed = False
         self._anew: set[Place] = set()  # to be made, from what must be tried again itself
@@ -131,11 +133,22 @@ class Stream:
         if self._overview_is_near:
             self.overview.complete.wait(patience)
 
+    def foresee(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        """Have a rectangle, level-0 px, read in the size that is looked at, once all that is looked at is there."""
+        if self._shown is None:
+            return
+        grid = self.grids[self._shown.number]
+        step_x, step_y = self.slide.width / grid.extent[0], self.slide.height / grid.extent[1]
+        box = int(x1 / step_x), int(y1 / step_y), math.ceil(x2 / step_x), math.ceil(y2 / step_y)
+        self._foreseen = [self._place(self._shown.number, *key) for key in grid.tiles_in(box)]
+        self._request(self._requested)
+
     def stop(self) -> None:
         """End the reading threads and give up the tiles; asking again begins anew."""
         self._readers.stop()
         self._awaited = set()
         self._shown = None
+        self._requested, self._foreseen = [], []
         self._faults = Faults()
         self._has_failed = False
         self._anew.clear()
@@ -239,10 +252,11 @@ class Stream:
         self._request([self._place(number, *key) for key in itertools.chain(lacks, ahead)])
 
     def _request(self, places: list[Place]) -> None:
+        self._requested = places
         number = len(self.grids) - 1
         overview = [self._place(number, *key) for key in list(self.overview.lacks)]
         wanted = [*overview, *places] if self._overview_is_near else [*places, *overview]
-        self._readers.want(place for place in wanted if place not in self._cache)
+        self._readers.want(place for place in [*wanted, *self._foreseen] if place not in self._cache)
 
     def _coarser(self, number: int, box: Box) -> RGB:
         """Return the pixels of a box, made from the nearest coarser level of which all of it is in the cache."""

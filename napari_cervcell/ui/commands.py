@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .keys import Key, changed
 from .overview_panel import FIT, JUMPS
+from .streaming import stream_of
 from .view import CLOSE_UP
 
 if TYPE_CHECKING:
@@ -131,6 +132,15 @@ class Commands:
         box, view = self.desk.session.cells.boxes[index], self.desk.view
         if not view.shows(box) or (box[2] - box[0]) * view.zoom < CLOSE_UP / 3:
             view.go_to(box, CLOSE_UP)
+
+    def foresee(self) -> None:
+        """Have the slide read where the queue is about to lead."""
+        session = self.desk.session
+        if session is None or not len(session.queue):
+            return
+        box, view, stream = session.cells.boxes[session.queue[0]], self.desk.view, stream_of(self.desk.layer.data)
+        if stream is not None and not view.shows(box):
+            stream.foresee(*view.rectangle_about(box))
 
     def fly(self) -> None:
         """Bring the current cell to the middle of the canvas."""

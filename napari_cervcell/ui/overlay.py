@@ -42,7 +42,6 @@ _GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
 _NOBODY = np.zeros((0, 4), np.float32)
-_NOTHING = np.zeros((2, 2), np.float32)  # a line that vispy draws, and nobody sees
 
 
 class Overlay(QObject):
@@ -301,7 +300,8 @@ class Overlay(QObject):
             self._reviewed.set_data(boxes[~new], colors[~new], _SHAPE[states[~new]], session.disagrees[self.rows[~new]])
             self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
         self.map_shown = None
-        self._show(self.regions, self._new, self._reviewed, self._tags, *self._nucleus, self._current)
+        nucleus = [] if self._desk.nucleus.nucleus is None else self._nucleus
+        self._show(self.regions, self._new, self._reviewed, self._tags, *nucleus, self._current)
 
     def _draw_map(self) -> None:
         session, density = self._desk.session, self._density
@@ -322,9 +322,9 @@ class Overlay(QObject):
         boxes = _NOBODY if current is None else session.cells.boxes[current][None]
         self._current.set_data(boxes, _BLACK[: len(boxes)], np.full(len(boxes), Shape.CORNERS))
         nucleus = self._desk.nucleus.nucleus
-        outline = _NOTHING if nucleus is None else nucleus.outline
-        for line in self._nucleus:
-            line.set_data(np.concatenate([outline, outline[:1]]))
+        if nucleus is not None:
+            for line in self._nucleus:
+                line.set_data(np.concatenate([nucleus.outline, nucleus.outline[:1]]))
 
     def _draw_regions(self) -> None:
         boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]

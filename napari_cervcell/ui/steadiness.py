@@ -11,6 +11,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 __all__ = ["keep_steady", "load_torch"]
 
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
@@ -27,11 +29,13 @@ def keep_steady() -> None:
 
     Python's searches for garbage go through all that was ever imported, which takes 0.2 s with napari and 0.4 s with
     torch beside it: what is there now, and later torch, is left out of them. And glibc keeps what large arrays leave,
-    100 MB after a look at a million cells: from 1 MiB on it shall give that back.
+    100 MB after a look at a million cells: from 1 MiB on it shall give that back. And OpenBLAS, numpy's, has a
+    thread for every core, which go on turning for some time after each product of matrices: all of ours are small.
     """
     global _is_ours
     _is_ours = True
     gc.freeze()
+    threadpool_limits(1, "blas")
     with suppress(OSError, AttributeError):  # elsewhere there is another library, with habits of its own
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 

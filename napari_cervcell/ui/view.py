@@ -85,8 +85,14 @@ class View:
 
     def rectangle(self) -> Rectangle:
         """Return (x1, y1, x2, y2), level-0 px, of what the canvas shows; it may reach beyond the slide."""
+        return self._around(*self.centre)
+
+    def rectangle_about(self, box: Any) -> Rectangle:
+        """Return what the canvas would show with the middle of `box`, level-0 px, in its own."""
+        return self._around((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+
+    def _around(self, x: float, y: float) -> Rectangle:
         height, width = self.viewer.canvas.size
-        x, y = self.centre
         half_w, half_h = width / self.zoom / 2, height / self._zoom_y / 2
         return x - half_w, y - half_h, x + half_w, y + half_h
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["ReviewWidget"]
 
 _WIDTH = 380
+_REST_MS = 60  # on a cell, before the next one's surroundings are read
 
 
 class ReviewWidget(QWidget):
@@ -69,6 +70,8 @@ class ReviewWidget(QWidget):
         self.overlay: Overlay | None = None
         self.pointer: Pointer | None = None
         self.commands = Commands(self)
+        self._foresee = QTimer(self, singleShot=True, interval=_REST_MS)
+        self._foresee.timeout.connect(self.commands.foresee)
         self._changing = self._is_settled = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
@@ -266,6 +269,7 @@ class ReviewWidget(QWidget):
         self.gallery_panel.gallery.chosen.connect(desk.session.select)
         self.detect_panel.pointer = self.pointer
         desk.session.current_changed.connect(self.commands.follow)
+        desk.session.current_changed.connect(self._foresee_soon)
         self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._take_keys()
@@ -273,7 +277,11 @@ class ReviewWidget(QWidget):
         self.overlay.update()
         self._show_page()
 
+    def _foresee_soon(self, _row: int | None) -> None:
+        self._foresee.start()
+
     def _closing(self) -> None:
+        self._foresee.stop()
         self.gallery_panel.gallery.chosen.disconnect()
         self.pointer.remove()
         self.overlay.remove()

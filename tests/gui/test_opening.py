@@ -134,6 +134,24 @@ print("well")
     assert done.returncode == 0
 
 
+def test_our_own_window_is_large_and_nothing_lies_over_the_slide(tmp_path: Path) -> None:
+    """In a process of its own, as napari speaks of Qt only once in each."""
+    code = """
+from qtpy.QtWidgets import QApplication, QWidget
+from napari_cervcell.ui.app import open_window
+viewer, _ = open_window()
+QApplication.processEvents()
+window, room = viewer.window._qt_window, QApplication.primaryScreen().size()
+assert window.width() > 0.8 * room.width() and window.height() > 0.8 * room.height()
+assert not [w for w in window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
+viewer.close()
+print("well")
+"""
+    environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.strip().endswith("well"), done.stderr[-2000:]
+
+
 def test_pixels_that_are_not_square_are_drawn_as_they_lie(sit_down, tmp_path: Path) -> None:
     """0.25 µm from left to right, 0.5 from top to bottom: what is round on the glass is round on the canvas."""
     pixels = np.full((1200, 2400, 3), 240, np.uint8)

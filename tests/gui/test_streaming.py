@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_cervcell.slides import Slide, SlideError
+from napari_cervcell.slides.cache import TILES
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.streaming import is_sharp, stream_of
 
@@ -61,6 +62,33 @@ def test_a_jump_shows_the_coarse_picture_and_becomes_sharp(sit_down, slide_path:
     sharp = canvas(hands)
     middle = np.s_[100:-100, 100:-100]
     assert np.abs(np.diff(sharp[middle], axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[middle], axis=0)).mean()
+
+
+def test_the_next_cell_of_the_queue_is_sharp_at_once(
+    sit_down, slide_path: Path, case_path: Path, disk: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its surroundings are read while the reviewer looks at the one before."""
+    hands: Hands = sit_down(slide_path)
+    desk, layer = hands.widget.desk, hands.widget.desk.layer
+    hands.viewer.scene.camera.zoom = 4 / layer.scale[0]
+    hands.wait_sharp()
+    stored, put = set(), TILES.put
+
+    def put_and_tell(place, tile, **settings: bool) -> None:
+        put(place, tile, **settings)
+        stored.add(place[1:])
+
+    monkeypatch.setattr(TILES, "put", put_and_tell)
+    hands.key("n")
+    there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.queue[0]])
+    wanted = {(0, *key) for key in stream_of(layer.data).grids[0].tiles_in(tuple(map(int, there)))}
+    hands.wait("the surroundings of the next one are read", lambda: wanted <= stored)
+    disk.clear()
+    hands.key("n")
+    sharp = is_sharp(layer)
+    disk.set()
+    assert sharp
+    np.testing.assert_array_equal(*drawn(layer))
 
 
 def test_a_step_of_the_camera_takes_one_frame(sit_down, slide_path: Path) -> None:

@@ -293,6 +293,21 @@ def test_a_pan_has_what_comes_next_read(streamed) -> None:
     assert not any(level == 0 and column < 2048 // side for level, column, _ in slide.asked)
 
 
+def test_what_is_foreseen_is_read_when_all_that_is_looked_at_is_there(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream = streamed(slide)
+    side = slide.tile_size
+    slide.disk.clear()
+    _ = stream.levels[0][1024:2048, 1024:2048]
+    stream.foresee(10.5 * side, 2.5 * side, 11.5 * side, 2.6 * side)
+    slide.disk.set()
+    foreseen = {(0, 10, 2), (0, 11, 2)}
+    until(lambda: foreseen <= set(slide.asked))
+    tiles = range(1024 // side, 2048 // side)
+    seen = {(0, column, row) for column in tiles for row in tiles}
+    assert max(map(slide.asked.index, seen)) < min(map(slide.asked.index, foreseen))
+
+
 def test_a_place_that_cannot_be_read_is_hatched_and_told_of_once(streamed) -> None:
     slide = SlowSlide(sample_slide(), broken=(3, 2))
     stream = streamed(slide)
