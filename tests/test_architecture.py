@@ -13,20 +13,22 @@ import napari_cervcell
 
 PACKAGE = Path(napari_cervcell.__file__).parent
 
-GROUND = {"errors", "files", "priority", "taxonomy", "cells"}
+GROUND = {"errors", "files", "priority", "weights", "taxonomy", "cells"}
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "priority": set(),
+    "weights": {"errors"},
     "taxonomy": set(),
     "cells": set(),
     "slides": GROUND,
     "models": GROUND,
     "casefile": GROUND,
+    "nuclei": {"slides"} | GROUND,
     "detection": {"models", "casefile", "slides"} | GROUND,
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
-    "ui": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "ui": {"review", "learning", "detection", "nuclei", "models", "casefile", "slides"} | GROUND,
     "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "quantizing": {"learning", "detection", "models", "casefile"} | GROUND,
     "simulation": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,

@@ -34,7 +34,8 @@ from napari_cervcell.cells import centres_of
 from napari_cervcell.learning.crops import resample, stained
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.losses import exclusive_cross_entropy
-from napari_cervcell.models import SHIPPED_OUTLINER, Nuclei, Outliner, build_unet, outlines, save_model, to_input
+from napari_cervcell.models import Stored, build_unet, save_model, to_input
+from napari_cervcell.nuclei import SHIPPED_OUTLINER, Nuclei, outlines
 from napari_cervcell.taxonomy import BETHESDA
 
 CONFIG = {"head": "unet", "width": 16, "depth": 3}
@@ -131,7 +132,7 @@ def _turned(example: Example, rng: np.random.Generator) -> tuple[NDArray[Any], .
     return rgb, *(cut(mask, Image.Resampling.NEAREST) for mask in (example.nucleus, example.known))
 
 
-def train(data: list[Example], labels: NDArray[np.int64], seed: int) -> Outliner:
+def train(data: list[Example], labels: NDArray[np.int64], seed: int) -> Stored:
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     network = build_unet(CONFIG).to(memory_format=torch.channels_last)
@@ -156,13 +157,13 @@ def train(data: list[Example], labels: NDArray[np.int64], seed: int) -> Outliner
         "training": {"recipe": "training/train_outliner.py", "steps": STEPS, "batch": BATCH, "seed": seed},
         "licence": "MIT (weights); training images CC BY 4.0",
     }
-    return Outliner(network.eval(), card)
+    return Stored(network.eval(), card)
 
 
 @torch.inference_mode()
-def nucleus_of(model: Outliner, rgb: NDArray[np.uint8]) -> Nuclei:
+def nucleus_of(model: Stored, rgb: NDArray[np.uint8]) -> Nuclei:
     middle = np.array([[SIDE / 2 - 30, SIDE / 2 - 30, SIDE / 2 + 30, SIDE / 2 + 30]], np.float32)
-    return outlines(model.network(to_input(rgb[None]))[0], middle, reach=2.0)
+    return outlines(model.network(to_input(rgb[None]))[0].numpy(), middle, reach=2.0)
 
 
 def filled(polygon: NDArray[np.float32]) -> Mask:
@@ -176,7 +177,7 @@ def overlap(a: Mask, b: Mask) -> float:
 
 
 @torch.no_grad()
-def settle(model: Outliner, fields: list[Field]) -> float:
+def settle(model: Stored, fields: list[Field]) -> float:
     """Move the logits so that what is above 0 agrees best with the masks of `fields`; return by how much.
 
     In training a nucleus weighs as much as all around it, which makes it too large.
@@ -191,7 +192,7 @@ def settle(model: Outliner, fields: list[Field]) -> float:
     return float(CUTS[int(np.argmax(mean))])
 
 
-def figures(model: Outliner, fields: list[Field]) -> dict[str, Any]:
+def figures(model: Stored, fields: list[Field]) -> dict[str, Any]:
     """Return what the card tells of `fields`: see the top of this file."""
     overlaps, found_else, unclear = [], 0, 0
     areas: dict[str, list[float]] = {name: [] for name in BETHESDA.names}
@@ -219,7 +220,7 @@ def figures(model: Outliner, fields: list[Field]) -> dict[str, Any]:
     }
 
 
-def picture(model: Outliner, fields: list[Field], path: Path, columns: int = 12) -> None:
+def picture(model: Stored, fields: list[Field], path: Path, columns: int = 12) -> None:
     """Draw cells of every class with their outlines."""
     rng = np.random.default_rng(0)
     sheet = Image.new("RGB", (columns * SIDE, len(BETHESDA) * SIDE))

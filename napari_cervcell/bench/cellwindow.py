@@ -192,13 +192,14 @@ def _cells(stage: Stage, job: dict[str, Any]) -> Values:
     way = _WAYS[job["way"]](stage, job)
     process = psutil.Process()
     looks = _looks(way.size, way.mpp)[: job.get("looks")]
+    start, seen = time.perf_counter(), stage.pictures
     way.open_slide()
-    stage.settle(time.perf_counter())
+    stage.settle(start, seen)
     empty = _walk(stage, looks)
     before = process.memory_info().rss
-    start = time.perf_counter()
+    start, seen = time.perf_counter(), stage.pictures
     way.open_cells()
-    stage.settle(start)
+    stage.settle(start, seen)
     frames = [float(np.median(times)) for times in empty]
     values: Values = {"open_s": [time.perf_counter() - start], "empty_ms": frames}
     held = _walk(stage, looks)

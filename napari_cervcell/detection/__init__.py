@@ -1,7 +1,6 @@
 """Pixels to cells: which tiles in which order, inference, and merging across tiles."""
 
 from .engines import DEVICES, AnySize, DetectionError, pick_device
-from .nuclei import Nucleus, nucleus_of
 from .scan import LOWEST_SCORE, Progress, Scan
 from .tiles import HALO, Rectangle, Tile, TileGrid, plan
 
@@ -11,13 +10,11 @@ __all__ = [
     "LOWEST_SCORE",
     "AnySize",
     "DetectionError",
-    "Nucleus",
     "Progress",
     "Rectangle",
     "Scan",
     "Tile",
     "TileGrid",
-    "nucleus_of",
     "pick_device",
     "plan",
 ]

@@ -1,13 +1,11 @@
 """Networks: backbones, necks, heads, and the model file. Pure torch; knows nothing of slides, cases or losses."""
 
+from ..weights import ModelError
 from .modelfile import (
     SHIPPED_MODEL,
-    SHIPPED_OUTLINER,
     Model,
-    ModelError,
-    Outliner,
+    Stored,
     load_model,
-    load_outliner,
     model_from_bytes,
     save_model,
 )
@@ -26,7 +24,6 @@ from .network import (
     predict,
     to_input,
 )
-from .outlines import Nuclei, outlines
 from .unet import UNet, build_unet
 
 __all__ = [
@@ -36,13 +33,11 @@ __all__ = [
     "NOTHING",
     "OVERLAP",
     "SHIPPED_MODEL",
-    "SHIPPED_OUTLINER",
     "STRIDE",
     "Model",
     "ModelError",
     "Network",
-    "Nuclei",
-    "Outliner",
+    "Stored",
     "UNet",
     "build",
     "build_unet",
@@ -50,9 +45,7 @@ __all__ = [
     "decode",
     "decode_embedded",
     "load_model",
-    "load_outliner",
     "model_from_bytes",
-    "outlines",
     "predict",
     "save_model",
     "to_input",

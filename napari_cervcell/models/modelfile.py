@@ -9,54 +9,32 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
-from ..errors import CervcellError
 from ..files import written_whole
 from ..taxonomy import Taxonomy
+from ..weights import ModelError, header, read, unpacked
 from .network import Network, build
-from .unet import UNet, build_unet
 
 __all__ = [
     "SHIPPED_MODEL",
-    "SHIPPED_OUTLINER",
     "Model",
     "ModelError",
-    "Outliner",
     "Stored",
     "load_model",
-    "load_outliner",
     "model_from_bytes",
     "save_model",
 ]
 
 SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
-SHIPPED_OUTLINER = Path(__file__).with_name("cervcell-nuclei.safetensors")
 
-_FORMAT = "napari-cervcell model "
-_VERSION = 2
 _UNLIKELY = 4.0  # logits below all other classes: a class is not named before it has been learnt
-_Net = TypeVar("_Net", bound=nn.Module)
-_PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
-
-
-def _version(architecture: dict[str, Any]) -> int:
-    """Return the first version of the format that knows `architecture`, so that older installations read what they can:
-    1 knew one network, without embedding; 2 knows every one."""
-    of_1 = not {"embedding", "rotations"} & architecture.keys() and _PARTS_OF_1.items() <= architecture.items()
-    return 1 if of_1 else 2
-
-
-class ModelError(CervcellError):
-    """A model file is missing, damaged, or not made for this work."""
 
 
 def digest_of(module: nn.Module, about: str = "") -> str:
@@ -95,8 +73,7 @@ class Stored:
         """Serialise weights (float16, half the size at no cost in accuracy) and card."""
         state = {k: v.half() if v.is_floating_point() else v for k, v in self.network.state_dict().items()}
         state = {k: v.contiguous() for k, v in state.items()}
-        form = f"{_FORMAT}{_version(self.card['architecture'])}"
-        return safetensors.torch.save(state, {"format": form, "card": json.dumps(self.card, ensure_ascii=False)})
+        return safetensors.torch.save(state, header(self.card))
 
     @property
     def id(self) -> str:
@@ -148,13 +125,6 @@ class Model(Stored):
         return float(self.card.get("threshold", 0.5))
 
 
-@dataclass(slots=True)
-class Outliner(Stored):
-    """A U-Net that outlines nuclei."""
-
-    network: UNet
-
-
 def save_model(model: Stored, path: str | Path) -> None:
     """Write `model` to `path` (atomically), and its card beside it as ``.json``. Raises ModelError."""
     path = Path(path)
@@ -170,60 +140,23 @@ def save_model(model: Stored, path: str | Path) -> None:
 def load_model(path: str | Path | None = None) -> Model:
     """Read a model file; the shipped model where `path` is None. Raises ModelError."""
     path = SHIPPED_MODEL if path is None else Path(path)
-    return model_from_bytes(_read(path), str(path))
-
-
-def load_outliner(path: str | Path | None = None) -> Outliner:
-    """Read the model file of a U-Net; the shipped one where `path` is None. Raises ModelError."""
-    path = SHIPPED_OUTLINER if path is None else Path(path)
-    return Outliner(*_undone(_read(path), str(path), build_unet))
+    return model_from_bytes(read(path), str(path))
 
 
 def model_from_bytes(data: bytes, name: str = "model") -> Model:
     """Undo :meth:`Model.to_bytes`; `name` is what error messages call the file. Raises ModelError."""
-    model = Model(*_undone(data, name, build))
+    weights, card = unpacked(data, name)
     try:
-        _ = model.taxonomy
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
-    return model
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"There is no model file {path}. Check the path.") from None
-    except OSError as error:
-        raise ModelError(f"Cannot read the model file {path}: {error.strerror or error}.") from None
-
-
-def _undone(data: bytes, name: str, build: Callable[[dict[str, Any]], _Net]) -> tuple[_Net, dict[str, Any]]:
-    """Return the network that `build` makes of the file's card, with the file's weights, and the card."""
-    try:
-        header_size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, ValueError, UnicodeDecodeError, MemoryError):
-        raise ModelError(
-            f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
-        ) from None
-    form = str(metadata.get("format"))
-    if not form.startswith(_FORMAT):
-        raise ModelError(f"{name} is a safetensors file but not a napari-cervcell model. Choose another file.")
-    if form not in {f"{_FORMAT}{version}" for version in range(1, _VERSION + 1)}:
-        raise ModelError(f"{name} was made by a newer version of napari-cervcell. Update this one to use it.")
-    try:
-        card = json.loads(metadata["card"])
-        if (card["architecture"]["head"] == "unet") != (build is build_unet):
-            wanted, got = ("outlines nuclei", "finds cells")[:: 1 if build is build_unet else -1]
-            raise ModelError(f"{name} is a model that {got}, not one that {wanted}. Choose another file.")
+        if card["architecture"]["head"] == "unet":
+            raise ModelError(f"{name} is a model that outlines nuclei, not one that finds cells. Choose another file.")
         network = build(card["architecture"])
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-        float(card["mpp"])
+        tensors = {k: torch.from_numpy(v) for k, v in weights.items()}
+        network.load_state_dict({k: t.float() if t.is_floating_point() else t for k, t in tensors.items()})
+        model = Model(network.eval(), card)
+        _ = model.taxonomy
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
     for parameter in network.parameters():
         if not torch.isfinite(parameter).all():
             raise ModelError(f"{name} holds weights that are not numbers. Train it again.")
-    return network.eval(), card
+    return model

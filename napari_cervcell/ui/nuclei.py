@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
 from ..errors import CervcellError
-from .steadiness import load_torch
+from ..nuclei import Nucleus, Outliner, load_outliner, nucleus_of
 
 if TYPE_CHECKING:
-    from ..detection import Nucleus
-    from ..models import Outliner
     from .desk import Desk
 
 __all__ = ["CurrentNucleus", "in_words"]
 
-_LOAD_MS = 700  # after a case has been opened: a second of work, and the window draws slowly meanwhile
 _REST_MS = 120  # on a cell, before its nucleus is measured: who goes on at once does not ask for it
 
 
@@ -56,19 +52,6 @@ class CurrentNucleus(QObject):
     def _opened(self) -> None:
         self._desk.session.current_changed.connect(self._look_again)
         self._look_again()
-        QTimer.singleShot(_LOAD_MS, self._load)
-
-    def _load(self) -> None:
-        """Have the network ready before the reviewer rests on a cell, where there is any."""
-        if self._model is None and self._desk.session is not None and len(self._desk.session.cells):
-            threading.Thread(target=self._outliner, name="cervcell-outliner", daemon=True).start()
-
-    def _outliner(self) -> Outliner:
-        load_torch()
-        from ..models import load_outliner
-
-        self._model = self._model or load_outliner()
-        return self._model
 
     def _forget(self) -> None:
         self._soon.stop()
@@ -101,10 +84,8 @@ class CurrentNucleus(QObject):
         others = session.cells.boxes[near[near != row]]
 
         def measure() -> tuple[int, Nucleus | None]:
-            model = self._outliner()
-            from ..detection import nucleus_of
-
-            return number, nucleus_of(model, slide, box, others)
+            self._model = self._model or load_outliner()
+            return number, nucleus_of(self._model, slide, box, others)
 
         worker = create_worker(measure, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(self._take)

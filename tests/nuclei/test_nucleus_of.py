@@ -9,8 +9,7 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from napari_cervcell.detection import DetectionError, nucleus_of
-from napari_cervcell.models import Outliner, load_outliner
+from napari_cervcell.nuclei import NucleusError, Outliner, load_outliner, nucleus_of
 from napari_cervcell.slides import Slide, open_slide
 
 NONE = np.zeros((0, 4), np.float32)
@@ -74,7 +73,7 @@ def test_where_there_is_no_nucleus_none_is_found(outliner: Outliner, tmp_path: P
 
 def test_without_mpp_a_nucleus_has_no_size(outliner: Outliner, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "no.tiff", np.full((512, 512, 3), 200, np.uint8), tile=(256, 256), photometric="rgb")
-    with open_slide(tmp_path / "no.tiff") as slide, pytest.raises(DetectionError, match=r"no\.tiff does not say"):
+    with open_slide(tmp_path / "no.tiff") as slide, pytest.raises(NucleusError, match=r"no\.tiff does not say"):
         nucleus_of(outliner, slide, np.array([100, 100, 160, 160], np.float32), NONE)
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from ..cells import FloatArray
-from ..models import Outliner, outlines, to_input
+from ..errors import CervcellError
 from ..slides import Slide
-from .engines import DetectionError
+from .outlines import outlines
+from .unet import Outliner
 
-__all__ = ["Nucleus", "nucleus_of"]
+__all__ = ["Nucleus", "NucleusError", "nucleus_of"]
 
 _FIELD = 32.0  # µm: side of what is looked at around a cell
 _REACH = 2.0  # times the cell's box, within which its nucleus lies: boxes are of the usual size, some nuclei are larger
 _SMALLEST = 6.0  # µm²: what is smaller is no nucleus of a cell
 _SMOOTH = 2.0  # px that the outline, which runs along the edges of pixels, is smoothed by
+
+
+class NucleusError(CervcellError):
+    """A nucleus cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,17 @@ def nucleus_of(model: Outliner, slide: Slide, box: FloatArray, others: FloatArra
     """Find the nucleus of the cell in `box` (4,), level-0 px; None where there is none to be seen.
 
     `others` (n, 4) are the boxes of cells near it, which have nuclei of their own. Raises SlideError, and
-    DetectionError for a slide without mpp.
+    NucleusError for a slide without mpp.
     """
     if slide.mpp is None:
-        raise DetectionError(f"{slide.path} does not say its µm per pixel, without which nuclei have no size. Give it.")
+        raise NucleusError(f"{slide.path} does not say its µm per pixel, without which nuclei have no size. Give it.")
     downsample = model.mpp / slide.mpp
     side = int(_FIELD / model.mpp)
     corner = (box[:2] + box[2:]) / 2 - side * downsample / 2
     x, y = corner.tolist()
     rgb = slide.read_scaled(x, y, side * downsample, side * downsample, downsample)
     boxes = ((np.concatenate([box[None], others]) - np.tile(corner, 2)) / downsample).astype(np.float32)
-    with torch.inference_mode():
-        nuclei = outlines(model.network(to_input(rgb[None]))[0], boxes, _REACH)
+    nuclei = outlines(model(rgb), boxes, _REACH)
     area = float(nuclei.areas[0]) * model.mpp**2
     if area < _SMALLEST:
         return None

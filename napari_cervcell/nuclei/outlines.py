@@ -1,4 +1,4 @@
-"""From the U-Net's logits to the nucleus of every cell: its mask, its outline, its area and its share of the cell."""
+"""From the logits to the nucleus of every cell: its mask, its outline, its area and its share of the cell."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
-from ..cells import centres_of
+from ..cells import FloatArray, centres_of
 
 __all__ = ["Nuclei", "outline", "outlines"]
 
@@ -35,14 +34,14 @@ class Nuclei:
     shares: NDArray[np.float32]
 
 
-def outlines(logits: Tensor, boxes: NDArray[np.float32], reach: float = 1.0) -> Nuclei:
+def outlines(logits: FloatArray, boxes: NDArray[np.float32], reach: float = 1.0) -> Nuclei:
     """Find the nuclei of the cells in `boxes` (n, 4), px of the network's input, in the `logits` (h, w) of its image.
 
     The nucleus of a cell is what hangs together with its centre, or with the nucleus pixel nearest to it, within its
     box, or a box `reach` times as wide: a detector's boxes are of the usual size, and some nuclei are larger. Where
     these overlap, a pixel belongs to the cell whose centre is nearest, so no pixel is counted twice.
     """
-    inside = (logits > 0).cpu().numpy()
+    inside = logits > 0
     h, w = inside.shape
     centres, sides = centres_of(boxes), boxes[:, 2:] - boxes[:, :2]
     half = reach * sides / 2

@@ -1,0 +1,73 @@
+"""What a model file holds, weights and card, as far as no network is needed to read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from .errors import CervcellError
+
+__all__ = ["ModelError", "header", "read", "unpacked"]
+
+Weights = dict[str, NDArray[Any]]
+Card = dict[str, Any]
+
+_FORMAT = "napari-cervcell model "
+_VERSION = 2
+_PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
+
+
+class ModelError(CervcellError):
+    """A model file is missing, damaged, or not made for this work."""
+
+
+def header(card: Card) -> dict[str, str]:
+    """Return what stands in the file beside the weights.
+
+    Its version is the first that knows the card's architecture, so that older installations read what they can: 1 knew
+    one network, without embedding; 2 knows every one.
+    """
+    architecture = card["architecture"]
+    of_1 = not {"embedding", "rotations"} & architecture.keys() and _PARTS_OF_1.items() <= architecture.items()
+    return {"format": f"{_FORMAT}{1 if of_1 else 2}", "card": json.dumps(card, ensure_ascii=False)}
+
+
+def read(path: Path) -> bytes:
+    """Return what is in the file. Raises ModelError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"There is no model file {path}. Check the path.") from None
+    except OSError as error:
+        raise ModelError(f"Cannot read the model file {path}: {error.strerror or error}.") from None
+
+
+def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
+    """Return the weights and the card in `data`, the bytes of a file that error messages call `name`.
+
+    Raises ModelError where it is no whole model file of a known version.
+    """
+    try:
+        header_size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
+        weights = safetensors.numpy.load(data)
+    except (SafetensorError, ValueError, UnicodeDecodeError, MemoryError):
+        raise ModelError(
+            f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
+        ) from None
+    form = str(metadata.get("format"))
+    if not form.startswith(_FORMAT):
+        raise ModelError(f"{name} is a safetensors file but not a napari-cervcell model. Choose another file.")
+    if form not in {f"{_FORMAT}{version}" for version in range(1, _VERSION + 1)}:
+        raise ModelError(f"{name} was made by a newer version of napari-cervcell. Update this one to use it.")
+    try:
+        card: Card = json.loads(metadata["card"])
+        float(card["mpp"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
+    return weights, card
