@@ -71,6 +71,11 @@ class Queue:
             self._order(threshold)
         return self._still_ahead()
 
+    def likely_next(self) -> int | None:
+        """Return the row that comes next unless what comes is put in order anew before; None where none is in order."""
+        ahead = self._still_ahead()
+        return int(ahead[0]) if len(ahead) else None
+
     def step(self, threshold: float) -> int | None:
         """Go to the next cell worth asking and return its row; None where nothing is left to ask.
 

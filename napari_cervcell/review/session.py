@@ -267,6 +267,11 @@ class Session:
         """The rows of the cells that come next, the next one first; at most some hundred."""
         return self._queue.ahead(self._threshold)
 
+    @property
+    def likely_next(self) -> int | None:
+        """The row of the cell that probably comes next, None where nobody knows yet; costs nothing, unlike `queue`."""
+        return self._queue.likely_next()
+
     # ------------------------------------------------------------------------------------------------- verdicts
 
     def accept(self, which: Which = None) -> None:

@@ -136,9 +136,9 @@ class Commands:
     def foresee(self) -> None:
         """Have the slide read where the queue is about to lead."""
         session = self.desk.session
-        if session is None or not len(session.queue):
+        if session is None or (row := session.likely_next) is None:
             return
-        box, view, stream = session.cells.boxes[session.queue[0]], self.desk.view, stream_of(self.desk.layer.data)
+        box, view, stream = session.cells.boxes[row], self.desk.view, stream_of(self.desk.layer.data)
         if stream is not None and not view.shows(box):
             stream.foresee(*view.rectangle_about(box))
 

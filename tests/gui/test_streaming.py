@@ -80,7 +80,7 @@ def test_the_next_cell_of_the_queue_is_sharp_at_once(
 
     monkeypatch.setattr(TILES, "put", put_and_tell)
     hands.key("n")
-    there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.queue[0]])
+    there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.likely_next])
     wanted = {(0, *key) for key in stream_of(layer.data).grids[0].tiles_in(tuple(map(int, there)))}
     hands.wait("the surroundings of the next one are read", lambda: wanted <= stored)
     disk.clear()

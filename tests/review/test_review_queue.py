@@ -63,8 +63,10 @@ def test_what_is_most_worth_asking_comes_first(mixed: Session) -> None:
 
 
 def test_the_queue_says_what_will_come(mixed: Session) -> None:
+    assert mixed.likely_next is None
     mixed.next()
     coming = mixed.queue[:5].tolist()
+    assert mixed.likely_next == coming[0]
     assert walk(mixed, 5) == coming
 
 
