@@ -1,8 +1,8 @@
 """Hold sittings without rounds on labelled fields, and count how often the truth lies in the intervals that are shown.
 
-    python training/check_intervals.py --data DIR [--sittings 500] [--clicks 150]
+    python training/check_intervals.py --data DIR [--sittings 500] [--clicks 150] [--split test]
 
-The fields of the test split lie on one slide, which the shipped model looks at once. In every sitting all cells are
+The fields of a split lie on one slide, which the shipped model looks at once. In every sitting all cells are
 moved by a few pixels, as the draws of the random sample depend on the place alone; then the reviewer of `cervcell
 simulate` works through the session, without error. Counted are only figures that rest on something.
 """
@@ -39,8 +39,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sittings", type=int, default=500)
     parser.add_argument("--clicks", type=int, default=150)
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="which fields (default: test)")
     args = parser.parse_args()
-    fields = read_fields(args.data, BETHESDA, split_names(HERE / "splits.csv", "test"))
+    fields = read_fields(args.data, BETHESDA, split_names(HERE / "splits.csv", args.split))
     covered: dict[tuple[str, str], list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pool.tiff"
@@ -52,7 +53,7 @@ def main() -> None:
             for what, name, inside in sitting(Path(folder) / f"{seed}.cervcell", size, found, truth, args.clicks, seed):
                 covered[what, name].append(inside)
             if seed % 10 == 9 or seed + 1 == args.sittings:
-                write(covered, seed + 1, args.clicks)  # what is counted so far
+                write(covered, seed + 1, args.clicks, args.split)  # what is counted so far
 
 
 def sitting(
@@ -97,10 +98,11 @@ def found_of(found: Cells, truth: Truth) -> np.ndarray:
     return hit
 
 
-def write(covered: dict[tuple[str, str], list[bool]], sittings: int, clicks: int) -> None:
+def write(covered: dict[tuple[str, str], list[bool]], sittings: int, clicks: int, split: str) -> None:
     """Write the table and say the sums; written anew every ten sittings, so that an early stop costs nothing."""
     (HERE / "results").mkdir(exist_ok=True)
-    with (HERE / "results" / "intervals.csv").open("w", newline="", encoding="utf-8") as file:
+    name = "intervals.csv" if split == "test" else f"intervals_{split}.csv"
+    with (HERE / "results" / name).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["figure", "class", "sittings", "clicks", "counted", "covered"])
         for what in ("precision", "recall", "total"):

@@ -53,32 +53,45 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def share_of(sizes: NDArray[np.int64], asked: NDArray[np.int64], hits: NDArray[np.int64]) -> Estimate:
+def share_of(
+    sizes: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    hits: NDArray[np.int64],
+    alike: NDArray[np.bool_] | None = None,
+) -> Estimate:
     """Estimate which share of a population is of a kind, from a random sample of each of its strata.
 
     The share is that of Horvitz and Thompson, each cell weighing as many as it stands for; strata of which none was
-    asked are taken to be like the rest. The interval is Wilson's for a simple sample that would be as exact as this
-    one (its effective size, with the share of the population that was asked taken off). A stratum's spread is smoothed
-    towards that of all: without, few asked that all say the same would pass for certainty.
+    asked are taken to be like those that are `alike`. The interval is Wilson's for a simple sample that would be as
+    exact as this one (its effective size, with the share of the population that was asked taken off). A stratum's
+    spread is smoothed towards that of those alike: without, few asked that all say the same would pass for certainty.
 
     Parameters
     ----------
     sizes, asked, hits : int (strata,)
         How many cells each stratum has, how many of them were asked, and how many of those are of the kind.
+    alike : bool (strata,), optional
+        Which may be expected to hold about the same share, and the others another; by default all are alike.
     """
     n = int(asked.sum())
     present = sizes > 0
     if not n or not present.any():
         return Estimate(math.nan, 0.0, 1.0, n)
     sizes, asked, hits = sizes[present], asked[present], hits[present]
+    alike = np.ones(len(sizes), bool) if alike is None else alike[present]
     weights = sizes / sizes.sum()
     known = asked > 0
-    shares = hits[known] / asked[known]
-    overall = float((weights[known] * shares).sum() / weights[known].sum())
-    value = overall  # what the strata not asked are taken to be like
+    shares = hits / np.maximum(asked, 1)
+    expected = np.full(len(sizes), np.average(shares[known], weights=weights[known]))
+    leaning = np.zeros(len(sizes))
+    for here in (alike, ~alike):
+        told = here & known
+        if told.any():
+            expected[here] = np.average(shares[told], weights=weights[told])
+        leaning[here] = (expected[here] * asked[here].sum() + 0.5) / (asked[here].sum() + 1)
+    value = float((weights * np.where(known, shares, expected)).sum())
     if (asked == sizes).all():
         return Estimate(value, value, value, n)
-    leaning = (overall * n + 0.5) / (n + 1)
     smooth = (hits + _SMOOTHING * leaning) / (asked + _SMOOTHING)
     left = 1 - asked / sizes
     variance = float((weights**2 * left * smooth * (1 - smooth) / np.maximum(asked, 0.5)).sum())
@@ -87,9 +100,14 @@ def share_of(sizes: NDArray[np.int64], asked: NDArray[np.int64], hits: NDArray[n
     return Estimate(value, low, high, n)
 
 
-def total_of(sizes: NDArray[np.int64], asked: NDArray[np.int64], hits: NDArray[np.int64]) -> Estimate:
+def total_of(
+    sizes: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    hits: NDArray[np.int64],
+    alike: NDArray[np.bool_] | None = None,
+) -> Estimate:
     """Estimate how many cells of the population are of the kind; see :func:`share_of`."""
-    share, all_ = share_of(sizes, asked, hits), float(sizes.sum())
+    share, all_ = share_of(sizes, asked, hits, alike), float(sizes.sum())
     value = share.value * all_ if all_ else 0.0
     return Estimate(value, share.low * all_, share.high * all_, share.asked)
 

@@ -51,13 +51,14 @@ def figures_of(evidence: Evidence, threshold: float, classes: int) -> list[Class
     sizes, asked = t.sizes(), t.asked()
     shown_sizes, shown_asked = t.sizes(threshold), t.asked(threshold)
     everywhere = _recall(t.found_checked.sum(), t.missed_checked.sum())
+    named = np.repeat(np.arange(classes), BINS)  # what the detections of each stratum are called
     figures = []
     for label in range(classes):
         own = slice(label * BINS, (label + 1) * BINS)
         right = t.asked(threshold, label)
         precision = share_of(shown_sizes[own], shown_asked[own], right[own])
         recall = _recall(t.found_checked[label], t.missed_checked[label])
-        found = total_of(sizes, asked, t.asked(None, label))
+        found = total_of(sizes, asked, t.asked(None, label), named == label)
         enough_checked = t.found_checked[label] + t.missed_checked[label] >= _ENOUGH_CHECKED
         rate = recall if enough_checked else everywhere
         # how many were missed is told by checked regions; without, those count that happened to be seen

@@ -97,10 +97,11 @@ strata_counts = st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1), st.floa
 )
 
 
-@given(strata_counts)
-def test_an_interval_holds_its_value_and_stays_possible(counts: np.ndarray) -> None:
+@given(strata_counts, st.integers(0, 12))
+def test_an_interval_holds_its_value_and_stays_possible(counts: np.ndarray, own: int) -> None:
     sizes, asked, hits = counts
-    share, total = share_of(sizes, asked, hits), total_of(sizes, asked, hits)
+    alike = np.arange(len(sizes)) < own
+    share, total = share_of(sizes, asked, hits, alike), total_of(sizes, asked, hits, alike)
     assert 0 <= share.low <= share.high <= 1
     assert math.isnan(share.value) == (not asked.sum())
     if asked.sum():
@@ -126,6 +127,19 @@ def test_a_stratum_of_which_nothing_was_asked_widens_the_interval() -> None:
     narrow, wide = (share_of(np.array(sizes), asked, hits) for sizes in ([1000, 10], [1000, 1000]))
     assert wide.value == narrow.value == 0.5
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_a_rare_class_is_counted_more_exactly_where_it_is_known_where_to_expect_it() -> None:
+    sizes, asked, hits = np.array([60, 2000, 2000]), np.array([20, 40, 40]), np.array([15, 0, 0])
+    apart = total_of(sizes, asked, hits, np.array([True, False, False]))
+    together = total_of(sizes, asked, hits)
+    assert apart.value == together.value == 45
+    assert apart.high - apart.low < 0.8 * (together.high - together.low)
+
+
+def test_what_was_not_asked_is_taken_to_be_like_its_like() -> None:
+    sizes, asked, hits = np.array([100, 100, 1000, 1000]), np.array([20, 0, 50, 0]), np.array([16, 0, 0, 0])
+    assert total_of(sizes, asked, hits, np.array([True, True, False, False])).value == pytest.approx(160)
 
 
 def test_found_cells_by_recall() -> None:
