@@ -1,7 +1,7 @@
 .PHONY: demo test check
 
 # two at a time, each on a display and a core of its own
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist worksteal
 
 demo: ## set up and open the sample slide; without a display, do a scripted sitting on it
 	@scripts/setup all

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
+from qtpy import QT5
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 from vispy.gloo import gl
 
 from .view import canvas_of
 
 __all__ = ["hasten"]
 
-_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "SwiftShader", "GDI Generic", "Microsoft Basic Render")
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast")  # of Mesa, which X11 brings to the screen
 
 _hastened: WeakSet[Any] = WeakSet()
 
@@ -24,8 +26,9 @@ def hasten(viewer: Any) -> None:
     two frames, the first one of the pixels of before. Here it asks first.
 
     Where OpenGL is software, most of a frame is computed when Qt brings it to the screen, and Qt holds Python's lock
-    meanwhile: the threads that read tiles would stand still. So it is computed before, without the lock. And Qt would
-    put the whole window together by OpenGL whenever any label in it changes: there the canvas gets a window of its own.
+    meanwhile: the threads that read tiles would stand still. So it is computed before, without the lock. And Qt puts
+    the whole window together by OpenGL whenever any label in it changes: with Qt 5 the canvas gets a window of its own
+    there; with Qt 6 that would cost more than it spares.
     """
     canvas = canvas_of(viewer)
     if canvas in _hastened:
@@ -41,7 +44,7 @@ def hasten(viewer: Any) -> None:
     def judge(_event: Any) -> None:
         draw.disconnect(judge)
         renderer = str(gl.glGetParameter(gl.GL_RENDERER))
-        if any(name in renderer for name in _SOFTWARE):
+        if QT5 and QApplication.platformName() == "xcb" and any(name in renderer for name in _SOFTWARE):
             soon.start()  # not while it is being drawn
 
     draw.connect(judge, position="last")

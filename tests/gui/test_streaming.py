@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy import QT5
 from qtpy.QtWidgets import QApplication
 
 from napari_cervcell.slides import Slide, SlideError
@@ -89,6 +90,22 @@ def test_the_next_cell_of_the_queue_is_sharp_at_once(
     disk.set()
     assert sharp
     np.testing.assert_array_equal(*drawn(layer))
+
+
+@pytest.mark.skipif(not QT5, reason="Qt 6 puts the window together for every word that changes")
+def test_words_that_change_do_not_bring_the_slide_to_the_screen_again(sit_down, slide_path: Path) -> None:
+    """Where OpenGL is software, as on the display of these tests, that would take as long as a frame."""
+    hands: Hands = sit_down(slide_path)
+    hands.wait_sharp()
+    hands.rest(0.5)
+    frames: list[int] = []
+    hands.canvas.frameSwapped.connect(lambda: frames.append(1))
+    hands.widget.review_panel.reviewed.setText("other words")
+    hands.rest(0.3)
+    assert not frames
+    hands.look_at((1500, 1500, 1600, 1600))
+    hands.rest(0.3)
+    assert frames
 
 
 def test_a_step_of_the_camera_takes_one_frame(sit_down, slide_path: Path) -> None:
