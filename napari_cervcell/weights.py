@@ -56,7 +56,7 @@ def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
         header_size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
         weights = safetensors.numpy.load(data)
-    except (SafetensorError, ValueError, UnicodeDecodeError, MemoryError):
+    except (SafetensorError, ValueError, KeyError, MemoryError):  # KeyError: numbers of a kind that numpy has not
         raise ModelError(
             f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."
         ) from None
@@ -67,7 +67,7 @@ def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
         raise ModelError(f"{name} was made by a newer version of napari-cervcell. Update this one to use it.")
     try:
         card: Card = json.loads(metadata["card"])
-        float(card["mpp"])
+        _ = card["architecture"]["head"], float(card["mpp"])  # what every model has
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
     return weights, card

@@ -58,8 +58,10 @@ def load_outliner(path: str | Path | None = None) -> Outliner:
     """Read the model file of a U-Net; the shipped one where `path` is None. Raises ModelError."""
     path = SHIPPED_OUTLINER if path is None else Path(path)
     weights, card = unpacked(read(path), str(path))
-    if card["architecture"].get("head") != "unet":
+    if card["architecture"]["head"] != "unet":
         raise ModelError(f"{path} is a model that finds cells, not one that outlines nuclei. Choose another file.")
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise ModelError(f"{path} holds weights that are not numbers. Train it again.")
     try:
         return Outliner(weights, card)
     except (KeyError, TypeError, ValueError) as error:

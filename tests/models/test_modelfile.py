@@ -65,6 +65,12 @@ def test_somebody_elses_weights_are_refused() -> None:
         model_from_bytes(data, "other")
 
 
+def test_weights_that_numpy_cannot_read_are_refused() -> None:
+    data = safetensors.torch.save({"w": torch.zeros(3, dtype=torch.bfloat16)}, {"format": "napari-cervcell model 2"})
+    with pytest.raises(ModelError, match="not a whole model file"):
+        model_from_bytes(data, "other")
+
+
 def test_another_architecture_is_refused(small_model: Model) -> None:
     small_model.card = {**small_model.card, "architecture": {**small_model.card["architecture"], "head": "retina"}}
     with pytest.raises(ModelError, match="does not fit"):

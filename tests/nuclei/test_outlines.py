@@ -127,6 +127,10 @@ def test_a_unet_is_stored_as_every_model_and_not_taken_for_a_detector(small_mode
     save_model(small_model, tmp_path / "cells.safetensors")
     with pytest.raises(ModelError, match=r"finds cells, not one that outlines nuclei"):
         load_outliner(tmp_path / "cells.safetensors")
+    network.nucleus.bias.data[0] = torch.nan
+    save_model(model, tmp_path / "nuclei.safetensors")
+    with pytest.raises(ModelError, match=r"nuclei\.safetensors holds weights that are not numbers"):
+        load_outliner(tmp_path / "nuclei.safetensors")
 
 
 def test_numpy_says_what_the_network_says(tmp_path: Path) -> None:
