@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from .errors import CervcellError
 
-__all__ = ["ModelError", "header", "read", "unpacked"]
+__all__ = ["ModelError", "header", "misfit", "read", "unpacked"]
 
 Weights = dict[str, NDArray[Any]]
 Card = dict[str, Any]
@@ -24,6 +25,11 @@ _PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fc
 
 class ModelError(CervcellError):
     """A model file is missing, damaged, or not made for this work."""
+
+
+def misfit(name: str, error: Exception) -> ModelError:
+    """Return what to raise where what the file `name` holds is not what a network is made from."""
+    return ModelError(f"{name} does not fit this version of napari-cervcell: {error}")
 
 
 def header(card: Card) -> dict[str, str]:
@@ -50,7 +56,7 @@ def read(path: Path) -> bytes:
 def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
     """Return the weights and the card in `data`, the bytes of a file that error messages call `name`.
 
-    Raises ModelError where it is no whole model file of a known version.
+    Raises ModelError where it is no whole model file of a known version, or holds what are no numbers.
     """
     try:
         header_size = int.from_bytes(data[:8], "little")
@@ -69,5 +75,7 @@ def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
         card: Card = json.loads(metadata["card"])
         _ = card["architecture"]["head"], float(card["mpp"])  # what every model has
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
+        raise misfit(name, error) from None
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise ModelError(f"{name} holds weights that are not numbers. Train it again.")
     return weights, card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ..casefile import Case, Looks, RunState
 from ..cells import Cells, iou_with
 from ..models import OVERLAP, Model, decode_embedded
-from ..priority import thread_gives_way
+from ..priority import THREADS_GIVE_WAY, thread_gives_way
 from ..slides import Foreground, Slide, SlideError
 from .engines import DetectionError, Engine, infer, make_engine, pick_device
 from .tiles import HALO, Rectangle, Tile, TileGrid, plan
@@ -98,7 +99,8 @@ class Scan:
     threads : int, optional
         CPU threads of the network; all cores by default.
     gives_way : bool
-        Whether its threads let all other work go first, for a window is in use; see `THREADS_GIVE_WAY`.
+        Whether its threads let all other work go first, for a window is in use; where the system cannot do so for
+        threads, the network leaves a core free.
 
     Raises DetectionError for a slide without mpp, or one much coarser than what the model learnt from.
     """
@@ -133,6 +135,8 @@ class Scan:
         earlier = case.scanned(model.id) if case else set()
         self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
         self.total = len(tiles)
+        if gives_way and not THREADS_GIVE_WAY:
+            threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._threads = threads
         self._begin = thread_gives_way if gives_way else None  # of every thread
         self._scope = "region" if region else "slide"

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..files import written_whole
 from ..taxonomy import Taxonomy
-from ..weights import ModelError, header, read, unpacked
+from ..weights import ModelError, header, misfit, read, unpacked
 from .network import Network, build
 
 __all__ = [
@@ -155,8 +155,5 @@ def model_from_bytes(data: bytes, name: str = "model") -> Model:
         model = Model(network.eval(), card)
         _ = model.taxonomy
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{name} does not fit this version of napari-cervcell: {error}") from None
-    for parameter in network.parameters():
-        if not torch.isfinite(parameter).all():
-            raise ModelError(f"{name} holds weights that are not numbers. Train it again.")
+        raise misfit(name, error) from None
     return model

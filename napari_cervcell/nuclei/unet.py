@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cells import FloatArray
-from ..weights import Card, ModelError, Weights, read, unpacked
+from ..weights import Card, ModelError, Weights, misfit, read, unpacked
 
 __all__ = ["SHIPPED_OUTLINER", "Outliner", "load_outliner"]
 
@@ -60,12 +60,10 @@ def load_outliner(path: str | Path | None = None) -> Outliner:
     weights, card = unpacked(read(path), str(path))
     if card["architecture"]["head"] != "unet":
         raise ModelError(f"{path} is a model that finds cells, not one that outlines nuclei. Choose another file.")
-    if not all(np.isfinite(array).all() for array in weights.values()):
-        raise ModelError(f"{path} holds weights that are not numbers. Train it again.")
     try:
         return Outliner(weights, card)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} does not fit this version of napari-cervcell: {error}") from None
+        raise misfit(str(path), error) from None
 
 
 def _twice(w: dict[str, FloatArray], name: str) -> list[Layer]:

@@ -38,22 +38,28 @@ def hasten(viewer: Any) -> None:
     draw.disconnect(canvas.on_draw)
     draw.connect(canvas.on_draw, position="first")
     draw.connect(_finish, position="last")
-    soon = QTimer(canvas.native, singleShot=True, interval=0)
-    soon.timeout.connect(lambda: _give_own_window(canvas.native))
-
-    def judge(_event: Any) -> None:
-        draw.disconnect(judge)
-        renderer = str(gl.glGetParameter(gl.GL_RENDERER))
-        if QT5 and QApplication.platformName() == "xcb" and any(name in renderer for name in _SOFTWARE):
-            soon.start()  # not while it is being drawn
-
-    draw.connect(judge, position="last")
+    if QT5 and QApplication.platformName() == "xcb":
+        _part_software(canvas.native, draw)
 
 
 def _finish(_event: Any) -> None:
     gl.glFinish()
 
 
-def _give_own_window(native: Any) -> None:
-    native.setAttribute(Qt.WidgetAttribute.WA_DontCreateNativeAncestors)
-    native.setAttribute(Qt.WidgetAttribute.WA_NativeWindow)
+def _part_software(native: Any, draw: Any) -> None:
+    """Give the canvas a window of its own, after its first frame, which tells whether OpenGL is software."""
+
+    def part() -> None:
+        native.setAttribute(Qt.WidgetAttribute.WA_DontCreateNativeAncestors)
+        native.setAttribute(Qt.WidgetAttribute.WA_NativeWindow)
+
+    soon = QTimer(native, singleShot=True, interval=0)  # not while it is being drawn
+    soon.timeout.connect(part)
+
+    def judge(_event: Any) -> None:
+        draw.disconnect(judge)
+        renderer = str(gl.glGetParameter(gl.GL_RENDERER))
+        if any(name in renderer for name in _SOFTWARE):
+            soon.start()
+
+    draw.connect(judge, position="last")

@@ -29,8 +29,8 @@ def keep_steady() -> None:
 
     Python's searches for garbage go through all that was ever imported, which takes 0.2 s with napari and 0.4 s with
     torch beside it: what is there now, and later torch, is left out of them. And glibc keeps what large arrays leave,
-    100 MB after a look at a million cells: from 1 MiB on it shall give that back. And OpenBLAS, numpy's, has a
-    thread for every core, which go on turning for some time after each product of matrices: all of ours are small.
+    100 MB after a look at a million cells: from 1 MiB on it shall give that back. And numpy's OpenBLAS has
+    threads, one for each core, that go on turning for some time after each product of matrices; ours are all small.
     """
     global _is_ours
     _is_ours = True

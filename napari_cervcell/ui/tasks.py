@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import GeneratorWorker, create_worker
 
 from ..learning import TrainingProcess
-from ..priority import THREADS_GIVE_WAY
 from .steadiness import load_torch
 
 if TYPE_CHECKING:
@@ -92,17 +90,8 @@ class Detection(QObject):
 
             model = load()
             wanted = None if region else foreground(slide)
-            threads = None if THREADS_GIVE_WAY else max(1, (os.cpu_count() or 2) - 1)
             scan = Scan(
-                slide,
-                model,
-                view=view,
-                region=region,
-                foreground=wanted,
-                device=device,
-                case=case,
-                threads=threads,
-                gives_way=True,
+                slide, model, view=view, region=region, foreground=wanted, device=device, case=case, gives_way=True
             )
             if not scan.total:
                 self._outcome = "empty"
