@@ -44,7 +44,8 @@ class Readers(Generic[Place]):
     def want(self, places: Iterable[Place]) -> None:
         """Read these next, in this order; what was asked for earlier and has not begun is dropped."""
         with self._change:
-            self._wishes = dict.fromkeys(p for p in reversed(list(places)) if p not in self._busy)
+            once = dict.fromkeys(p for p in places if p not in self._busy)  # where they come first
+            self._wishes = dict.fromkeys(reversed(once))
             self._blocked.clear()
             if self._wishes:
                 self._start()

@@ -33,8 +33,10 @@ RGB = NDArray[np.uint8]
 
 _PINNED_SHARE = 16  # grids that take less than this part of the cache stay in it
 _NEAR = 2  # halvings from what is stored within which the overview costs few reads
-_MOMENT = 0.005  # seconds that asking may wait for pixels, and twice as long again where they have begun to come
-_BEGUN = 0.8  # they have where this part, at most, is still to come
+_PATIENCE = 0.015  # seconds that asking may wait for pixels, until somebody says how long drawing them takes
+_REST = 0.2  # seconds without anything new that tell that the hand was at rest; while it moves no picture will last
+_FLING = 2  # pictures; what goes further is a jump, after which nobody goes on in its direction
+_SOON = 1 / 3  # of the patience, in which some have come where all will come in time
 _owners = itertools.count()
 
 
@@ -69,6 +71,8 @@ class Stream:
         The slide in its sizes, finest first, each half of the one before or near it: the data of a napari layer.
     overview : Overview
         The whole slide in small, which is the coarsest level.
+    patience : float
+        Seconds that asking for pixels waits at most, where they are about to come: less than drawing them twice takes.
     """
 
     landed = Signal()
@@ -89,7 +93,9 @@ class Stream:
         self._overview_is_near = len(self.grids[-1].chain()) <= _NEAR + 1
         self._shown: _Shown | None = None
         self._awaited: set[Place] = set()
+        self.patience = _PATIENCE
         self._asked = 0.0, 0  # when the reading of what is looked at began, and of how many tiles
+        self._looked = 0.0  # when something new was looked at
         self._whole = threading.Event()  # set when the last tile of what is looked at has come
         self._overview_changed = False  # since pixels were asked for
         self._requested: list[Place] = []
@@ -221,9 +227,13 @@ class Stream:
 
     def _linger(self) -> None:
         """Wait a moment: a fast disk brings all in less than it takes to draw a picture that will not last."""
-        lacking = len(self._awaited)
-        if lacking and not self._whole.wait(_MOMENT) and len(self._awaited) < _BEGUN * lacking:
-            self._whole.wait(2 * _MOMENT)
+        now = time.monotonic()
+        is_moving = now - self._looked < _REST
+        self._looked = now
+        if is_moving or not self._awaited or self._whole.wait(_SOON * self.patience):
+            return
+        if self.remaining < self.patience:
+            self._whole.wait((1 - _SOON) * self.patience)
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]
@@ -243,8 +253,10 @@ class Stream:
         lacks = sorted(shown.lacks, key=lambda key: (key[0] - x) ** 2 + (key[1] - y) ** 2)
         ahead: Iterable[tuple[int, int]] = ()
         if before is not None and before.number == number:
-            dx, dy = (np.sign(shown.box[i] - before.box[i]) * grid.tile for i in (0, 1))
-            ahead = grid.tiles_in((left + min(0, dx), top + min(0, dy), right + max(0, dx), bottom + max(0, dy)))
+            moved = left - before.box[0], top - before.box[1]
+            if abs(moved[0]) < _FLING * (right - left) and abs(moved[1]) < _FLING * (bottom - top):
+                dx, dy = np.sign(moved) * grid.tile
+                ahead = grid.tiles_in((left + min(0, dx), top + min(0, dy), right + max(0, dx), bottom + max(0, dy)))
         self._awaited = {self._place(number, *key) for key in lacks}
         self._awaited.difference_update([place for place in list(self._awaited) if place in self._cache])
         self._asked = time.monotonic(), len(self._awaited)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Painter"]
 
 _FRAME = 1 / 60  # seconds: no display shows more
+_SCREEN_PX = 0.5**0.5  # px of a level, at least, for one of the display: with halves, the nearest level
+_PATIENCE = 0.03  # seconds to wait for pixels at most; no longer than a drawing takes, or two are better
 _SHARE = 0.4  # of the window's time that drawing what has landed may take; the rest is the hand's
 
 
@@ -49,7 +51,7 @@ class Painter(QObject):
     def attach(self, layer: Image) -> None:
         """Draw `layer` from now on."""
         self._layer = weakref.ref(layer)
-        _see_every_pixel(layer)
+        _choose_nearest_level(layer)
         self._tell()
 
     def detach(self) -> None:
@@ -103,22 +105,25 @@ class Painter(QObject):
     def _drawn(self) -> None:
         now = time.monotonic()
         self._took = now - self._drawing
+        if (stream := self._stream()) is not None:
+            stream.patience = min(self._took, _PATIENCE)
         self._next = max(self._drawing + _FRAME, now + self._took * (1 / _SHARE - 1))
         self._drawing = 0.0
         if self._told:
             self._draw_soon()
 
 
-def _see_every_pixel(layer: Image) -> None:
-    """Let `layer` choose its level by the pixels of the display.
+def _choose_nearest_level(layer: Image) -> None:
+    """Let `layer` choose the level whose pixels are nearest to those of the display, 0.7 to 1.4 of them.
 
     napari counts those of the canvas, of which a display with a pixel ratio of 2 shows each as four: its slides would
-    be a level too coarse. There is no public way to tell it.
+    be a level too coarse. And it takes the next finer level, up to four pixels for one of the display, which takes
+    twice the time to read and to bring to the screen. There is no public way to tell it.
     """
     update, itself = type(layer)._update_draw, weakref.ref(layer)
 
     def update_draw(scale_factor: float, corner_pixels_displayed: Any, shape_threshold: Any) -> None:
         ratio = QApplication.instance().devicePixelRatio()  # of the finest display
-        update(itself(), scale_factor, corner_pixels_displayed, np.multiply(shape_threshold, ratio))
+        update(itself(), scale_factor, corner_pixels_displayed, np.multiply(shape_threshold, ratio * _SCREEN_PX))
 
     layer._update_draw = update_draw

@@ -84,6 +84,7 @@ def test_the_next_cell_of_the_queue_is_sharp_at_once(
     there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.likely_next])
     wanted = {(0, *key) for key in stream_of(layer.data).grids[0].tiles_in(tuple(map(int, there)))}
     hands.wait("the surroundings of the next one are read", lambda: wanted <= stored)
+    hands.wait_sharp()
     disk.clear()
     hands.key("n")
     sharp = is_sharp(layer)
@@ -127,14 +128,14 @@ def test_a_step_of_the_camera_takes_one_frame(sit_down, slide_path: Path) -> Non
     assert len(frames) == 1
 
 
-@pytest.mark.parametrize(("ratio", "level"), [(1.0, 1), (2.0, 0)])
-def test_a_display_of_finer_pixels_shows_a_finer_level(
-    sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, level: int
+@pytest.mark.parametrize(("ratio", "zoom", "level"), [(1, 0.5, 1), (2, 0.5, 0), (1, 0.68, 1), (1, 0.74, 0)])
+def test_the_level_is_shown_whose_pixels_are_nearest_to_those_of_the_display(
+    sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, zoom: float, level: int
 ) -> None:
     monkeypatch.setattr(QApplication, "devicePixelRatio", lambda _app: ratio)
     hands: Hands = sit_down(slide_path)
     layer = hands.widget.desk.layer
-    hands.viewer.scene.camera.zoom = 0.5 / layer.scale[0]
+    hands.viewer.scene.camera.zoom = zoom / layer.scale[0]
     hands.wait_sharp()
     assert layer.data_level == level
 

@@ -293,6 +293,29 @@ def test_a_pan_has_what_comes_next_read(streamed) -> None:
     assert not any(level == 0 and column < 2048 // side for level, column, _ in slide.asked)
 
 
+def test_what_is_looked_at_is_read_before_what_a_pan_will_show(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream, side = streamed(slide), slide.tile_size
+    _ = stream.levels[0][1024:2048, 2048:3072]
+    until(lambda: stream.is_sharp)
+    slide.asked.clear()
+    _ = stream.levels[0][1024:2048, 3072:4096]
+    until(lambda: stream.is_sharp)
+    last = 4096 // side
+    until(lambda: {(0, last, row) for row in (2, 3)} <= set(slide.asked))
+    assert all(column < last for _, column, _ in slide.asked[:4])
+
+
+def test_a_jump_has_nothing_read_beyond_its_place(streamed) -> None:
+    slide = SlowSlide(sample_slide())
+    stream, side = streamed(slide), slide.tile_size
+    for left in (512, 5120):
+        _ = stream.levels[0][1024:2048, left : left + 1024]
+        until(lambda: stream.is_sharp)
+    stream.stop()
+    assert max(column for level, column, _ in slide.asked if level == 0) * side < 5120 + 1024
+
+
 def test_what_is_foreseen_is_read_when_all_that_is_looked_at_is_there(streamed) -> None:
     slide = SlowSlide(sample_slide())
     stream = streamed(slide)
