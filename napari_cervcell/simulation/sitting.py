@@ -68,6 +68,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
     """Hold a sitting; return what was measured at its start and after each budget that was reached."""
     with _desk(course, seed) as (slide, case, truth):
         session = Session(slide, case, threshold=current_model(case).threshold, strategy=strategy, seed=seed)
+        session.counts_changed.connect(lambda: _answer_at_once(session))
         oracle = Oracle(session, truth, error=course.error, seed=seed)
         points: list[Point] = []
 
@@ -146,6 +147,13 @@ def _slips(session: Session, oracle: Oracle) -> Point:
     return {
         "wrong": int(is_wrong.sum()), "second_look": len(listed), "wrong_listed": wrong_listed, "wrong_rank": rank,
     }  # fmt: skip
+
+
+def _answer_at_once(session: Session) -> None:
+    """Move the scores of what looks like accepted and rejected cells, as the window does by default."""
+    question = session.answers.ask()
+    if question is not None:
+        session.answers.take(question, question.answer())
 
 
 def _look(slide: Slide, session: Session, say: Callable[[str], None]) -> None:

@@ -232,7 +232,7 @@ class Stream:
         self._looked = now
         if is_moving or not self._awaited or self._whole.wait(_SOON * self.patience):
             return
-        if self.remaining < self.patience:
+        if self.remaining < (1 - _SOON) * self.patience:
             self._whole.wait((1 - _SOON) * self.patience)
 
     def _fill(self, shown: _Shown) -> None:

@@ -20,7 +20,7 @@ __all__ = ["Painter"]
 
 _FRAME = 1 / 60  # seconds: no display shows more
 _SCREEN_PX = 0.5**0.5  # px of a level, at least, for one of the display: with halves, the nearest level
-_PATIENCE = 0.03  # seconds to wait for pixels at most; no longer than a drawing takes, or two are better
+_PATIENCE = 0.045  # seconds to wait for pixels at most; no longer than a drawing takes, or two are better
 _SHARE = 0.4  # of the window's time that drawing what has landed may take; the rest is the hand's
 
 

@@ -15,8 +15,10 @@ from napari_cervcell.cli import main
 from napari_cervcell.learning import DataError
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import Model, build, config_of, save_model
+from napari_cervcell.review.answers import Answers, Question
 from napari_cervcell.simulation.data import lay_out, read, taxonomy_of
 from napari_cervcell.simulation.simulate import Settings, Simulation
+from napari_cervcell.simulation.sitting import Course, sit
 from napari_cervcell.slides import open_slide
 from napari_cervcell.taxonomy import BETHESDA
 
@@ -102,6 +104,22 @@ def test_the_command_says_it_in_json(
         for figure, (least, greatest) in point["spread"].items():
             assert least <= point[figure] <= greatest
     assert {"f1", "ap", "recall"} <= answer["ceiling"].keys()
+
+
+def test_what_comes_next_answers_to_every_verdict_as_in_the_window(
+    blood: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = read(blood, taxonomy_of(blood))
+    answered: list[int] = []
+    take = Answers.take
+
+    def note(self: Answers, question: Question, answer: np.ndarray) -> None:
+        answered.append(len(question.labels))
+        take(self, question, answer)
+
+    monkeypatch.setattr(Answers, "take", note)
+    sit(Course(fields, start, (6,), 1, 0.0), "mix", "exclusive", 0, lambda text, share: None)
+    assert set(range(1, 6)) <= set(answered)
 
 
 def test_what_cannot_be_simulated_is_said_in_one_line(
