@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,13 @@ from .levels import scale_of
 if TYPE_CHECKING:
     from .slide import Slide
 
-__all__ = ["Box", "Grid", "common", "grids_of", "paste"]
+__all__ = ["Box", "Grid", "common", "grids_of", "paste", "region"]
 
 RGB = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels of a grid"""
+TileAt = Callable[[tuple[int, int]], RGB]
+"""Returns the pixels of a tile, by its (column, row)."""
 
 _COARSEST = 1024  # px: viewers hold the coarsest size in memory and draw the thumbnail from it
 _FAR = 2.8  # a next stored size that is smaller by more than this gets one half between
@@ -91,21 +93,25 @@ class Grid:
             int(left * step_x) - pad, int(top * step_y) - pad, int(right * step_x) + pad, int(bottom * step_y) + pad,
         )  # fmt: skip
 
-    def make(self, column: int, row: int, source: RGB) -> RGB:
-        """Return a tile from the pixels of its `source_box`."""
+    def make(self, column: int, row: int, tile_at: TileAt) -> RGB:
+        """Return a tile from those of the finer grid that lie in its `source_box`."""
+        assert self.finer is not None
+        box, around = self.box(column, row), self.source_box(column, row)
+        left, top, right, bottom = box
         if self._halves:
-            total = source[0::2, 0::2].astype(np.uint16)
-            for part in (source[0::2, 1::2], source[1::2, 0::2], source[1::2, 1::2]):
-                total += part
-            return ((total + 2) >> 2).astype(np.uint8)
-        left, top, right, bottom = self.box(column, row)
-        x, y, _, _ = self.source_box(column, row)
+            made = np.empty((bottom - top, right - left, 3), np.uint8)
+            for key in self.finer.tiles_in(around):
+                x, y, _, _ = self.finer.box(*key)
+                half = np.asarray(Image.fromarray(tile_at(key)).reduce(2))
+                paste(made, box, half, (x // 2, y // 2, x // 2 + half.shape[1], y // 2 + half.shape[0]))
+            return made
         step_x, step_y = self._steps
-        box = (left * step_x - x, top * step_y - y, right * step_x - x, bottom * step_y - y)
-        size = (right - left, bottom - top)
+        part = (left * step_x - around[0], top * step_y - around[1],
+                right * step_x - around[0], bottom * step_y - around[1])  # fmt: skip
         # between pixels of the same size the straight line alone is true to a fraction of a pixel
         method = Image.Resampling.BILINEAR if max(step_x, step_y) < 1.5 else Image.Resampling.HAMMING
-        return np.array(Image.fromarray(source).resize(size, method, box))
+        source = Image.fromarray(region(self.finer, around, tile_at))
+        return np.array(source.resize((right - left, bottom - top), method, part))
 
     @property
     def _steps(self) -> tuple[float, float]:
@@ -114,9 +120,11 @@ class Grid:
 
     @property
     def _halves(self) -> bool:
-        """Whether each pixel is the mean of two by two of the finer grid."""
+        """Whether each pixel is the mean of two by two of the finer grid, and of the same of its tiles."""
         assert self.finer is not None
-        return all(mine * 2 == its for mine, its in zip(self.extent, self.finer.extent, strict=True))
+        return self.tile % 2 == 0 and all(
+            mine * 2 == its for mine, its in zip(self.extent, self.finer.extent, strict=True)
+        )
 
 
 def grids_of(slide: Slide) -> list[Grid]:
@@ -157,6 +165,19 @@ def paste(target: RGB, target_box: Box, tile: RGB, box: Box) -> None:
     target[top - y : bottom - y, left - x : right - x] = tile[
         top - box[1] : bottom - box[1], left - box[0] : right - box[0]
     ]
+
+
+def region(grid: Grid, box: Box, tile_at: TileAt) -> RGB:
+    """Return the pixels of a box from the tiles of a grid; beyond it its edge is repeated."""
+    left, top, right, bottom = box
+    inside = common(box, (0, 0, grid.columns, grid.rows))
+    pixels = np.empty((inside[3] - inside[1], inside[2] - inside[0], 3), np.uint8)
+    for key in grid.tiles_in(inside):
+        paste(pixels, inside, tile_at(key), grid.box(*key))
+    if inside == box:
+        return pixels
+    beyond = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
+    return np.pad(pixels, beyond, mode="edge")
 
 
 def _size(grid: Grid) -> int:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from psygnal import Signal
 
 from .cache import TILES, Place, TileCache
 from .faults import Faults, Hatched, hatched
-from .grids import Box, Grid, common, grids_of, paste
+from .grids import Box, Grid, common, grids_of, paste, region
 from .overview import Overview
 from .problems import SlideError
 from .readers import Readers
@@ -171,7 +171,7 @@ class Stream:
         """
         if not len(self.landed):
             grid = self.grids[number]
-            return _region(grid, box, lambda key: self._tile(grid, *key, strict=True))
+            return region(grid, box, lambda key: self._tile(grid, *key, strict=True))
         shown = self._shown
         self._overview_changed = False
         if shown is not None and (shown.number, shown.box) != (number, box):
@@ -284,7 +284,7 @@ class Stream:
                 there = {key: tile for key, tile in tiles.items() if tile is not None}
                 if len(there) < len(tiles):
                     continue
-                source = _region(other, around, there.__getitem__)
+                source = region(other, around, there.__getitem__)
             # columns first, of the few rows that there are; whole rows are then quick to repeat
             return source.take(columns - around[0], axis=1).take(rows - around[1], axis=0)
         raise AssertionError("the last level, of which all is there, is never filled from another")
@@ -352,8 +352,7 @@ class Stream:
         if grid.finer is None:
             assert grid.stored is not None
             return self.slide.tile(grid.stored, column, row)
-        finer, box = grid.finer, grid.source_box(column, row)
-        bad = False
+        finer, bad = grid.finer, False
 
         def source(key: tuple[int, int]) -> RGB:
             nonlocal bad
@@ -361,7 +360,7 @@ class Stream:
             bad |= isinstance(tile, Hatched)
             return tile
 
-        made = grid.make(column, row, _region(finer, box, source))
+        made = grid.make(column, row, source)
         return made.view(Hatched) if bad else made
 
     def _tell(self, error: Exception) -> None:
@@ -370,16 +369,3 @@ class Stream:
             self._told.add(is_there)
             words = str(error) if isinstance(error, SlideError) else f"{self.slide.path} cannot be read: {error}."
             self.failed.emit(f"{words} Places that cannot be read are hatched, and tried again when you come back.")
-
-
-def _region(grid: Grid, box: Box, tile_at: Callable[[tuple[int, int]], RGB]) -> RGB:
-    """Return the pixels of a box from the tiles of a grid; beyond it its edge is repeated."""
-    left, top, right, bottom = box
-    inside = common(box, (0, 0, grid.columns, grid.rows))
-    pixels = np.empty((inside[3] - inside[1], inside[2] - inside[0], 3), np.uint8)
-    for key in grid.tiles_in(inside):
-        paste(pixels, inside, tile_at(key), grid.box(*key))
-    if inside == box:
-        return pixels
-    beyond = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
-    return np.pad(pixels, beyond, mode="edge")
