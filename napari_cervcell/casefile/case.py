@@ -161,8 +161,8 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         Raises CaseError.
         """
         if text != self.notes:
-            versions = self._store.meta("notes", optional=True) or []
-            self._store.set_meta("notes", [*versions, [now(), self.reviewer, text]])
+            version = [now(), self.reviewer, text]
+            self._store.change_meta("notes", lambda versions: [*(versions or []), version])
 
     @property
     def desk(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,13 @@ class Store:
 
     def set_meta(self, key: str, value: Any, *, durable: bool = True) -> None:
         with self.transaction(durable=durable) as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+    def change_meta(self, key: str, change: Callable[[Any], Any]) -> None:
+        """Store what `change` makes of the value under `key`, None where there is none; nobody writes in between."""
+        with self.transaction() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            value = change(None if row is None else json.loads(row[0]))
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def close(self) -> None:

@@ -95,6 +95,7 @@ class Stream:
         self._awaited: set[Place] = set()
         self.patience = _PATIENCE
         self._asked = 0.0, 0  # when the reading of what is looked at began, and of how many tiles
+        self._reading = 0.0  # seconds that the last tile took to be read
         self._looked = 0.0  # when something new was looked at
         self._whole = threading.Event()  # set when the last tile of what is looked at has come
         self._overview_changed = False  # since pixels were asked for
@@ -230,10 +231,11 @@ class Stream:
         now = time.monotonic()
         is_moving = now - self._looked < _REST
         self._looked = now
-        if is_moving or not self._awaited or self._whole.wait(_SOON * self.patience):
+        soon = _SOON * self.patience
+        if is_moving or self._reading > self.patience or not self._awaited or self._whole.wait(soon):
             return
-        if self.remaining < (1 - _SOON) * self.patience:
-            self._whole.wait((1 - _SOON) * self.patience)
+        if self.remaining < self.patience - soon:
+            self._whole.wait(self.patience - soon)
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]
@@ -351,7 +353,10 @@ class Stream:
     def _get(self, grid: Grid, column: int, row: int, strict: bool) -> RGB:
         if grid.finer is None:
             assert grid.stored is not None
-            return self.slide.tile(grid.stored, column, row)
+            start = time.monotonic()
+            tile = self.slide.tile(grid.stored, column, row)
+            self._reading = time.monotonic() - start
+            return tile
         finer, bad = grid.finer, False
 
         def source(key: tuple[int, int]) -> RGB:

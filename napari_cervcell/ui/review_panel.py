@@ -218,7 +218,7 @@ class ReviewPanel(QWidget):
             self.scores.setText("")
             found = len(session.cells)
             self.state.setText(
-                "Click a cell, or press n for the one most worth asking." if found else "Detect cells first."
+                "Click a cell, or press Next for the one most worth asking." if found else "Detect cells first."
             )
             self.place.setText("")
             self._make_room()
