@@ -106,8 +106,8 @@ class Grid:
                 paste(made, box, half, (x // 2, y // 2, x // 2 + half.shape[1], y // 2 + half.shape[0]))
             return made
         step_x, step_y = self._steps
-        part = (left * step_x - around[0], top * step_y - around[1],
-                right * step_x - around[0], bottom * step_y - around[1])  # fmt: skip
+        x, y, _, _ = around
+        part = (left * step_x - x, top * step_y - y, right * step_x - x, bottom * step_y - y)
         # between pixels of the same size the straight line alone is true to a fraction of a pixel
         method = Image.Resampling.BILINEAR if max(step_x, step_y) < 1.5 else Image.Resampling.HAMMING
         source = Image.fromarray(region(self.finer, around, tile_at))

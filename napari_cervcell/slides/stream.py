@@ -54,10 +54,10 @@ class _Shown:
 class Stream:
     """The pixels of one slide, on their way to a viewer.
 
-    While somebody listens to `landed`, nothing here waits for the file: what is lacking is filled from the nearest
-    coarser tiles that are there, and read in other threads. Tiles that cannot be read are hatched, and tried again when
-    they are asked for some seconds later: a drive may be back by then. While nobody listens, asking waits, and gets
-    every pixel or a SlideError.
+    While somebody listens to `landed`, nothing here waits for the file longer than `patience`: what is lacking is
+    filled from the nearest coarser tiles that are there, and read in other threads. Tiles that cannot be read are
+    hatched, and tried again when they are asked for some seconds later: a drive may be back by then. While nobody
+    listens, asking waits, and gets every pixel or a SlideError.
 
     Parameters
     ----------
