@@ -228,14 +228,12 @@ class Store:
 
     def set_meta(self, key: str, value: Any, *, durable: bool = True) -> None:
         with self.transaction(durable=durable) as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            _put(connection, key, value)
 
     def change_meta(self, key: str, change: Callable[[Any], Any]) -> None:
         """Store what `change` makes of the value under `key`, None where there is none; nobody writes in between."""
         with self.transaction() as connection:
-            row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            value = change(None if row is None else json.loads(row[0]))
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            _put(connection, key, change(self.meta(key, optional=True)))
 
     def close(self) -> None:
         with self._lock:
@@ -251,6 +249,10 @@ class Record:
         self._store = store
         self._taxonomy = Taxonomy.from_json(store.meta("taxonomy"))
         self.reviewer = reviewer
+
+
+def _put(connection: sqlite3.Connection, key: str, value: Any) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
