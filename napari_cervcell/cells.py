@@ -182,23 +182,30 @@ class GridIndex:
 
     def within(self, x1: float, y1: float, x2: float, y2: float) -> IntArray:
         """Return the indices of the points with x1 <= x <= x2 and y1 <= y <= y2, in no set order."""
-        if not len(self.points):
-            return np.zeros(0, np.int64)
-        lo = np.floor((np.array([x1, y1]) - self._origin) / self.square).astype(np.int64)
-        hi = np.floor((np.array([x2, y2]) - self._origin) / self.square).astype(np.int64)
-        c1, c2 = max(int(lo[0]), 0), min(int(hi[0]), self._columns - 1)
-        r1, r2 = max(int(lo[1]), 0), min(int(hi[1]), self._rows - 1)
-        if c1 > c2 or r1 > r2:
-            return np.zeros(0, np.int64)
         # the squares of one grid row are neighbours in the sorted order: one slice a row
-        runs = [
-            self._order[self._start[r * self._columns + c1] : self._start[r * self._columns + c2 + 1]]
-            for r in range(r1, r2 + 1)
-        ]
+        runs = [self._order[start:end] for start, end in zip(*self._slices(x1, y1, x2, y2), strict=True)]
+        if not runs:
+            return np.zeros(0, np.int64)
         found = np.concatenate(runs)
         p = self.points[found]
         inside = (p[:, 0] >= x1) & (p[:, 0] <= x2) & (p[:, 1] >= y1) & (p[:, 1] <= y2)
         return found[inside]
+
+    def at_most(self, x1: float, y1: float, x2: float, y2: float) -> int:
+        """Return the number of points in all squares that a rectangle touches: no fewer than :meth:`within` returns."""
+        starts, ends = self._slices(x1, y1, x2, y2)
+        return int((ends - starts).sum())
+
+    def _slices(self, x1: float, y1: float, x2: float, y2: float) -> tuple[IntArray, IntArray]:
+        """Return where in the sorted order the squares that a rectangle touches start and end, one pair a grid row."""
+        if not len(self.points):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        lo = np.floor((np.array([x1, y1]) - self._origin) / self.square).astype(np.int64)
+        hi = np.floor((np.array([x2, y2]) - self._origin) / self.square).astype(np.int64)
+        c1, c2 = max(int(lo[0]), 0), min(int(hi[0]), self._columns - 1)
+        r1, r2 = max(int(lo[1]), 0), min(int(hi[1]), self._rows - 1)
+        rows = np.arange(r1, r2 + 1 if c1 <= c2 else r1) * self._columns
+        return self._start[rows + c1], self._start[rows + c2 + 1]
 
     def nearest(self, x: float, y: float, radius: float) -> int | None:
         """Return the index of the point nearest to (x, y) no further than `radius` away, or None."""

@@ -27,6 +27,9 @@ def test_the_index_finds_what_a_plain_search_finds(points: np.ndarray, data: st.
     x, y = points.T
     plain = np.flatnonzero((x >= x1) & (x <= x2) & (y >= y1) & (y <= y2))
     assert sorted(index.within(x1, y1, x2, y2)) == plain.tolist()
+    side = index.square
+    about = np.flatnonzero((x >= x1 - side) & (x <= x2 + side) & (y >= y1 - side) & (y <= y2 + side))
+    assert len(plain) <= index.at_most(x1, y1, x2, y2) <= len(about)
 
 
 def test_nearest_is_the_nearest_within_the_radius() -> None:

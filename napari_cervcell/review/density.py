@@ -65,11 +65,16 @@ class Density:
         counts = np.bincount(places, minlength=n + 1)[:n].astype(np.int32)
         return cls(counts.reshape(rows, columns, n_classes), side)
 
-    def about(self, x1: float, y1: float, x2: float, y2: float) -> NDArray[np.int64]:
-        """Return int64 (n_classes,): the cells in all squares that a rectangle, level-0 px, touches."""
+    def about(self, x1: float, y1: float, x2: float, y2: float) -> int:
+        """Return the number of cells in all squares that a rectangle, level-0 px, touches."""
         left, top = max(0, int(x1 // self.square)), max(0, int(y1 // self.square))
         right, bottom = max(0, int(x2 // self.square) + 1), max(0, int(y2 // self.square) + 1)
-        total: NDArray[np.int64] = self.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
+        return int(self.counts[top:bottom, left:right].sum())
+
+    def of_block(self, left: int, top: int, right: int, bottom: int) -> NDArray[np.int64]:
+        """Return int64 (n_classes,): the cells in the squares of a block of rows and columns."""
+        # one axis after the other: both at once takes eight times as long
+        total: NDArray[np.int64] = self.counts[top:bottom, left:right].sum(axis=0, dtype=np.int64).sum(axis=0)
         return total
 
     def coarser(self, smallest: float) -> Density:

@@ -25,10 +25,11 @@ class Evidence:
     Attributes
     ----------
     classes : int
-    strata, scores : int16 (n,), float32 (n,)
-        Of all detections in the population; see :func:`~.sampling.stratum_of`.
-    sample_strata, sample_scores : int16 (m,), float32 (m,)
-        Of those in the random sample.
+    sizes, shown_sizes : int64 (strata,)
+        How many detections the population has of each stratum (see :func:`~.sampling.stratum_of`), and how many of
+        them reach the threshold.
+    sample_strata, sample_shown : int16 (m,), bool (m,)
+        Of those in the random sample: the stratum, and whether it reaches the threshold.
     truth : int16 (m,)
         What these are by the reviewer's word, -1 for no cell.
     known : int64 (C,)
@@ -42,10 +43,10 @@ class Evidence:
     """
 
     classes: int
-    strata: NDArray[np.int16]
-    scores: FloatArray
+    sizes: IntArray
+    shown_sizes: IntArray
     sample_strata: NDArray[np.int16]
-    sample_scores: FloatArray
+    sample_shown: NDArray[np.bool_]
     truth: NDArray[np.int16]
     known: IntArray
     added: IntArray
@@ -54,7 +55,14 @@ class Evidence:
     missed_checked: IntArray
 
     @classmethod
-    def of(cls, table: CellTable, checked: FloatArray, checked_models: NDArray[np.str_], classes: int) -> Evidence:
+    def of(
+        cls,
+        table: CellTable,
+        checked: FloatArray,
+        checked_models: NDArray[np.str_],
+        threshold: float,
+        classes: int,
+    ) -> Evidence:
         """Take stock of `table`; `checked` (m, 4) are the checked regions and the models that these put to the test."""
         r, said = table.rows, table.annotations
         rows = table.rows_of(said.ids.tolist())
@@ -66,10 +74,13 @@ class Evidence:
         truth = np.where(is_cell, said.labels, -1).astype(np.int16)
 
         tested, truth_tested = partner[is_test], truth[is_test]
-        strata = r["stratum"][tested]
-        free = r["found"] & ~r["covered"]
-        left = np.bincount(r["stratum"][free], minlength=classes * BINS)
-        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], left)
+        strata, shown = r["stratum"][tested], r["found_score"][tested] >= threshold
+        # of a million detections: in one pass, and those that do not count at a place of their own
+        n = classes * BINS
+        place = np.where(r["found"] & ~r["covered"], r["stratum"] * np.int16(2), np.int16(2 * n))
+        place += r["found_score"] >= np.float32(threshold)
+        below, above = np.bincount(place, minlength=2 * n)[: 2 * n].reshape(n, 2).T
+        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], below + above)
 
         new_to_it = is_cell & (models >= 0) & (models == table.newest_model)
         points = table.index.points[rows]
@@ -83,10 +94,10 @@ class Evidence:
         missed = new_to_it & ~has_partner
         return cls(
             classes,
-            np.concatenate([r["stratum"][free], strata]),
-            np.concatenate([r["found_score"][free], r["found_score"][tested]]),
+            below + above + np.bincount(strata, minlength=n),
+            above + np.bincount(strata[shown], minlength=n),
             strata[sample],
-            r["found_score"][tested][sample],
+            shown[sample],
             truth_tested[sample],
             count(~is_test & ~missed),
             count(missed),
@@ -95,14 +106,9 @@ class Evidence:
             count(missed & inside),
         )
 
-    def sizes(self, threshold: float | None = None) -> IntArray:
-        """Return int64 (strata,): the detections of each stratum, with a threshold those that reach it."""
-        strata = self.strata if threshold is None else self.strata[self.scores >= threshold]
-        return np.bincount(strata, minlength=self.classes * BINS)
-
-    def asked(self, threshold: float | None = None, label: int | None = None) -> IntArray:
-        """Return int64 (strata,): those of the sample, with a label those that are of that class."""
+    def asked(self, *, shown: bool = False, label: int | None = None) -> IntArray:
+        """Return int64 (strata,): how many of the sample; those `shown`, with a label those that are of that class."""
         which = np.ones(len(self.truth), bool) if label is None else self.truth == label
-        if threshold is not None:
-            which &= self.sample_scores >= threshold
+        if shown:
+            which &= self.sample_shown
         return np.bincount(self.sample_strata[which], minlength=self.classes * BINS)

@@ -41,24 +41,23 @@ class ClassFigures(NamedTuple):
         return self.total.within <= within or self.total.high - self.total.low < 1
 
 
-def figures_of(evidence: Evidence, threshold: float, classes: int) -> list[ClassFigures]:
-    """Return one :class:`ClassFigures` a class, of `classes`.
+def figures_of(evidence: Evidence) -> list[ClassFigures]:
+    """Return one :class:`ClassFigures` a class.
 
     They speak of the model whose detections are present now, and rest on verdicts on cells that it had not learnt
     from: of these the random sample, and the checked regions.
     """
-    t = evidence
-    sizes, asked = t.sizes(), t.asked()
-    shown_sizes, shown_asked = t.sizes(threshold), t.asked(threshold)
+    t, classes = evidence, evidence.classes
+    asked, shown_asked = t.asked(), t.asked(shown=True)
     everywhere = _recall(t.found_checked.sum(), t.missed_checked.sum())
     named = np.repeat(np.arange(classes), BINS)  # what the detections of each stratum are called
     figures = []
     for label in range(classes):
         own = slice(label * BINS, (label + 1) * BINS)
-        right = t.asked(threshold, label)
-        precision = share_of(shown_sizes[own], shown_asked[own], right[own])
+        right = t.asked(shown=True, label=label)
+        precision = share_of(t.shown_sizes[own], shown_asked[own], right[own])
         recall = _recall(t.found_checked[label], t.missed_checked[label])
-        found = total_of(sizes, asked, t.asked(None, label), named == label)
+        found = total_of(t.sizes, asked, t.asked(label=label), named == label)
         enough_checked = t.found_checked[label] + t.missed_checked[label] >= _ENOUGH_CHECKED
         rate = recall if enough_checked else everywhere
         # how many were missed is told by checked regions; without, those count that happened to be seen

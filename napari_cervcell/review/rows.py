@@ -92,3 +92,7 @@ class GrowingIndex:
         inside = (tail[:, 0] >= x1) & (tail[:, 0] <= x2) & (tail[:, 1] >= y1) & (tail[:, 1] <= y2)
         found = [first + run.within(x1, y1, x2, y2) for first, run in self._runs]
         return np.concatenate([*found, self._indexed + np.flatnonzero(inside)])
+
+    def at_most(self, x1: float, y1: float, x2: float, y2: float) -> int:
+        """Return a number of points that is not below that in a rectangle: those in the squares of a grid about it."""
+        return len(self) - self._indexed + sum(run.at_most(x1, y1, x2, y2) for _, run in self._runs)

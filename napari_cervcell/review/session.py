@@ -368,9 +368,8 @@ class Session:
 
     def figures(self) -> list[ClassFigures]:
         """Return what the verdicts tell of each class on the whole slide, under the model that has scanned last."""
-        classes = len(self.taxonomy)
-        evidence = Evidence.of(self._table, self._checked, self.case.checked_models(), classes)
-        return figures_of(evidence, self._threshold, classes)
+        models = self.case.checked_models()
+        return figures_of(Evidence.of(self._table, self._checked, models, self._threshold, len(self.taxonomy)))
 
     # ---------------------------------------------------------------------------------------------------- inside
 

@@ -111,6 +111,7 @@ class Overlay(QObject):
         place = STTransform(scale=self._step, translate=self._origin)
         self._map = Image(np.zeros((1, 1, 4), np.uint8), interpolation="nearest", parent=scene)
         self._map.set_gl_state("translucent", depth_test=False)
+        self._map.transform = STTransform(translate=self._origin)
         self.regions = Outlines(parent=scene)
         self._new = Outlines(parent=scene)
         self._reviewed = Signs(parent=scene)
@@ -190,8 +191,9 @@ class Overlay(QObject):
             return
         rectangle = view.rectangle()
         if self.visible:
-            self._count(rectangle)
-            if self._density.about(*rectangle).sum() > CAP and self._are_many(rectangle):
+            if self._desk.session.index.at_most(*rectangle) > CAP:
+                self._count(rectangle)
+            if self._at_most(rectangle) > CAP and self._are_many(rectangle):
                 self._draw_map()
             else:
                 self._draw_each(rectangle)
@@ -227,15 +229,26 @@ class Overlay(QObject):
 
     # ------------------------------------------------------------------------------------------- few or many
 
+    def _asking(self) -> tuple[Any, ...]:
+        """Return what the reviewer wants to see."""
+        session = self._desk.session
+        return session.threshold, *session.classes_shown.tolist()
+
+    def _at_most(self, rectangle: Rectangle) -> int:
+        """Return a number that the cells to be seen in a rectangle do not exceed, by what costs nothing to know."""
+        most = self._desk.session.index.at_most(*rectangle)
+        if self._density is not None and self._asked == self._asking():
+            most = min(most, self._density.about(*rectangle))
+        return most
+
     def _count(self, rectangle: Rectangle) -> None:
         """Count anew where it matters: for the map, or where there may be too many cells in view without it.
 
         With a million cells that takes its time, so not always at once, but where the reviewer wants to see others.
         """
-        session = self._desk.session
-        asked = session.threshold, *session.classes_shown.tolist()
+        session, asked = self._desk.session, self._asking()
         if self._density is not None and asked == self._asked:
-            many = self._density.about(*rectangle).sum() + len(session.states) - self._rows_counted > CAP / 2
+            many = self._density.about(*rectangle) + len(session.states) - self._rows_counted > CAP / 2
             if not self._stale or not many:
                 return
             if (wait := self._next_count - time.monotonic()) > 0:
@@ -270,7 +283,7 @@ class Overlay(QObject):
         s = density.square
         rows, columns = density.counts.shape[:2]
         left, top, right, bottom = self._whole_squares(rectangle)
-        counts = density.counts[top:bottom, left:right].sum(axis=(0, 1), dtype=np.int64)
+        counts = density.of_block(left, top, right, bottom)
         for part in (
             (x1, y1, x2, min(top * s, y2)),
             (x1, max(bottom * s, y1), x2, y2) if bottom < rows else None,
@@ -290,7 +303,7 @@ class Overlay(QObject):
         if self._drawn is None or not _holds(self._drawn, rectangle):
             x1, y1, x2, y2 = rectangle
             around = (1.5 * x1 - 0.5 * x2, 1.5 * y1 - 0.5 * y2, 1.5 * x2 - 0.5 * x1, 1.5 * y2 - 0.5 * y1)
-            self._drawn = around if self._density.about(*around).sum() <= CAP else rectangle
+            self._drawn = around if self._at_most(around) <= CAP else rectangle
             self.rows = session.visible(*self._drawn)
             boxes, states, labels = (a[self.rows] for a in (session.cells.boxes, session.states, session.cells.labels))
             rejected = states == State.REJECTED
@@ -310,7 +323,7 @@ class Overlay(QObject):
         if shown is None or self._mapped is not density or not _is_right(shown, density, smallest):
             shown = density.coarser(smallest)
             self._map.set_data(_picture(shown, self._palette, [c.rank for c in session.taxonomy]))
-            self._map.transform = STTransform(scale=self._step * shown.square, translate=self._origin)
+            self._map.transform.scale = self._step * shown.square  # another transform would be a program to be compiled
         self._mapped, self._drawn = density, None
         self.map_shown = shown
         self.rows = np.zeros(0, np.int64)
@@ -354,15 +367,17 @@ def _is_right(shown: Density, finest: Density, smallest: float) -> bool:
 
 def _picture(density: Density, palette: np.ndarray, ranks: list[int]) -> np.ndarray:
     """Return uint8 (rows, columns, 4): the classes over each other, the most severe on top, the more the stronger."""
-    image = np.zeros((*density.counts.shape[:2], 4), np.float32)
+    shape = density.counts.shape[:2]
+    color, total = np.zeros((3, *shape), np.float32), np.zeros(shape, np.float32)  # by what they cover
     for label in np.argsort(ranks, kind="stable"):
-        counts = density.counts[..., label]
+        counts = density.counts[..., label].astype(np.float32)
         if not (most := counts.max()):
             continue
         # the few of a severe class must be seen among the many that are nothing
         weakest, strongest = (0.12, 0.5) if ranks[label] == min(ranks) else (0.55, 0.9)
-        alpha = np.where(counts > 0, weakest + (strongest - weakest) * np.log1p(counts) / np.log1p(most), 0)[..., None]
-        below = image[..., 3:] * (1 - alpha)
-        image[..., 3:] = alpha + below
-        image[..., :3] = (palette[label, :3] * alpha + image[..., :3] * below) / np.maximum(image[..., 3:], 1e-6)
-    return np.rint(255 * image).astype(np.uint8)
+        steepness = np.float32((strongest - weakest) / np.log1p(most))
+        alpha = np.float32(weakest) * (counts > 0) + steepness * np.log1p(counts)
+        color += alpha * (palette[label, :3, None, None] - color)
+        total += alpha * (1 - total)
+    color /= np.maximum(total, 1e-6)
+    return np.stack([np.rint(255 * plane).astype(np.uint8) for plane in (*color, total)], axis=-1)

@@ -51,10 +51,10 @@ def sitting(rng: np.random.Generator, truth, labels, scores, draws: int, chosen:
     none = np.zeros(CLASSES, np.int64)
     return Evidence(
         CLASSES,
-        strata,
-        scores,
+        np.bincount(strata, minlength=CLASSES * BINS),
+        np.bincount(strata[scores >= 0.5], minlength=CLASSES * BINS),
         strata[sample],
-        scores[sample],
+        scores[sample] >= 0.5,
         truth[sample].astype(np.int16),
         none,
         none,
@@ -73,7 +73,7 @@ def test_intervals_cover_the_truth_in_93_to_97_of_100_sittings(draws: int, chose
     numbers = COUNTS / RECALL
     covered = np.zeros((3, CLASSES))
     for _ in range(SITTINGS):
-        for c, figures in enumerate(figures_of(sitting(rng, truth, labels, scores, draws, chosen), 0.5, CLASSES)):
+        for c, figures in enumerate(figures_of(sitting(rng, truth, labels, scores, draws, chosen))):
             for i, (estimate, true) in enumerate(zip(figures[:3], (right[c], RECALL, numbers[c]), strict=True)):
                 covered[i, c] += estimate.low <= true <= estimate.high
     of_each_figure = covered.mean(axis=1) / SITTINGS
@@ -87,7 +87,7 @@ def test_what_was_chosen_for_its_doubt_does_not_bend_the_figures() -> None:
     values = []
     for _ in range(100):
         tested = sitting(rng, truth, labels, scores, 300, 3000)
-        values.append(share_of(tested.sizes(), tested.asked(), tested.asked(None, 0)).value)
+        values.append(share_of(tested.sizes, tested.asked(), tested.asked(label=0)).value)
     standard_error = np.std(values, ddof=1) / 10
     assert abs(np.mean(values) - np.mean(truth == 0)) < 4 * standard_error
 

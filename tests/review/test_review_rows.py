@@ -42,6 +42,7 @@ def test_the_index_finds_what_a_search_through_all_finds(sizes: list[int], box: 
     x, y = index.points.T
     expected = np.flatnonzero((x >= x1) & (x <= x2) & (y >= y1) & (y <= y2))
     np.testing.assert_array_equal(np.sort(index.within(x1, y1, x2, y2)), expected)
+    assert len(expected) <= index.at_most(x1, y1, x2, y2) <= len(index)
     assert len(index) == sum(sizes)
 
 
