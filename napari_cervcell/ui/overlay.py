@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
-from superqt.utils import QSignalDebouncer, QSignalThrottler
+from superqt.utils import QSignalDebouncer
 from vispy.scene.visuals import Image, Line
 from vispy.visuals.transforms import STTransform
 
@@ -87,9 +87,8 @@ class Overlay(QObject):
         self._drawing: Any = None
         self._marked = False  # whether the current cell and the regions are drawn as they are
         self._make_nodes([c.letter for c in session.taxonomy])
-        self._later = QSignalThrottler(parent=self)
-        self._later.setTimeout(20)
-        self._later.triggered.connect(self.update)
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self.update)
         self._recount = QTimer(self, singleShot=True)
         self._recount.timeout.connect(self.update)
         self._tell_soon = QSignalDebouncer(parent=self)
@@ -136,6 +135,7 @@ class Overlay(QObject):
         viewer.scene.camera.events.disconnect(self.update)
         viewer.canvas.events.size.disconnect(self.update)
         self._desk.nucleus.changed.disconnect(self._nucleus_changed)
+        self._soon.stop()
         self._recount.stop()
         self._tell_soon.cancel()
         self.caption.deleteLater()
@@ -165,24 +165,20 @@ class Overlay(QObject):
         centres = self._desk.session.index.points[self.rows]
         return int(((centres >= (x1, y1)) & (centres <= (x2, y2))).all(axis=1).sum())
 
-    def update_later(self, _event: Any = None) -> None:
-        """Draw soon, and not more often than every 20 ms."""
-        self._later.throttle()
-
     def _cells_changed(self) -> None:
         self._drawn = None
         self._marked = False
         self._stale = True
-        self.update_later()
+        self._soon.start()  # once for all that a verdict changes
 
     def _current_changed(self, _row: int | None) -> None:
         self._drawn = None
         self._marked = False
-        self.update_later()
+        self._soon.start()
 
     def _nucleus_changed(self) -> None:
         self._marked = False
-        self.update_later()
+        self._soon.start()
 
     def update(self, _event: Any = None) -> None:
         """Draw what is in view now."""
