@@ -72,7 +72,7 @@ class ReviewWidget(QWidget):
         self.commands = Commands(self)
         self._foresee = QTimer(self, singleShot=True, interval=_REST_MS)
         self._foresee.timeout.connect(self.commands.foresee)
-        self._changing = self._is_settled = False
+        self._changing = self._is_settled = self._is_out = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
         self._connect()
@@ -236,7 +236,7 @@ class ReviewWidget(QWidget):
 
     def _take_layer(self, layer: Any) -> bool:
         # the overlay's own layers come and go while slides are changed, and move napari's selection about
-        if self._changing or "slide" not in layer.metadata:
+        if self._changing or self._is_out or "slide" not in layer.metadata:
             return False
         self._changing = True
         try:
@@ -320,6 +320,13 @@ class ReviewWidget(QWidget):
         super().hideEvent(event)
         if self._main_window().isHidden():  # napari is closing; hiding the dock alone ends nothing
             self.shut_down()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange:
+            self._is_out = self.parentWidget() is None
+            if self._is_out:
+                self.shut_down()  # somebody has closed the dock for good; the slide stays in the window
+        return super().event(event)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

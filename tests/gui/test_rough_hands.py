@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget
 
 from napari_cervcell.casefile import Case, State
 from napari_cervcell.slides import sample_slide
+from napari_cervcell.ui.app import dock
 from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.widget import ReviewWidget
 
 from .conftest import TILE, Place, Scanned, lattice, write_cells
 
@@ -105,3 +108,31 @@ def test_another_slide_while_a_detection_runs(hands: Hands, case_path: Path) -> 
     hands.key("n")
     with Case.open(case_path) as again:
         assert again.detections().cells.boxes.max() <= 2 * TILE
+
+
+def test_the_panel_is_closed_for_good_and_opened_again(hands: Hands, case_path: Path) -> None:
+    viewer, closed = hands.viewer, hands.widget
+    hands.key("n")
+    hands.key("space")
+    dock_of(closed).title.close_button.click()
+    hands.rest(0.2)
+    assert closed.desk.session is None
+    assert closed.overlay is None
+    hands._mouse("press", hands.canvas.rect().center())
+    hands._mouse("release", hands.canvas.rect().center())
+    hands.key("x")
+    with Case.open(case_path) as again:
+        assert len(again.annotations()) == 1
+    hands.widget = dock(viewer)
+    hands.rest(0.2)
+    hands.key("n")
+    hands.key("x")
+    assert closed.desk.session is None
+    assert sorted(hands.widget.desk.case.annotations().states) == [State.ACCEPTED, State.REJECTED]
+
+
+def dock_of(widget: ReviewWidget) -> QDockWidget:
+    around = widget.parentWidget()
+    while not isinstance(around, QDockWidget):
+        around = around.parentWidget()
+    return around
