@@ -106,12 +106,14 @@ class TiffSource:
                 left = tile_column * wide - column
                 part = result[max(0, top) : top + high, max(0, left) : left + wide]
                 index = tile_row * tiles.columns + tile_column
-                if tiles.lengths[index]:
+                if not tiles.lengths[index]:
+                    part[:] = self.background
+                elif part.shape == decoded.shape and part.flags.c_contiguous:
+                    self._decode(tiles, index, part)  # where it belongs
+                else:
                     self._decode(tiles, index, decoded)
                     y, x = max(0, -top), max(0, -left)
                     part[:] = decoded[y : y + part.shape[0], x : x + part.shape[1]]
-                else:
-                    part[:] = self.background
         return result
 
     def start(self, level: int, pixel: int) -> float:
