@@ -1,15 +1,15 @@
 .PHONY: demo test check
 
-# three at a time, each on a display of its own: on two cores, as a window's tests wait for a third of their time
+# three at a time, each on a display of its own: also on two cores, for a window's tests wait now and then
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n 3 --dist worksteal
-# where Qt's keys, mouse, dialogs and painting have a part
+# of the window's tests those in which keys, mouse, dialogs and painting, where Qt's bindings differ, have most part
 WINDOW = $(patsubst %,tests/gui/test_%.py,opening review gallery wayfinding worklist classes rough_hands)
 
 demo: ## set up and open the sample slide; without a display, do a scripted sitting on it
 	@scripts/setup all
 	@.venv/bin/cervcell demo
 
-test: ## set up and run the tests, those of the window with both Qt bindings
+test: ## set up and run the tests, with Qt 6 too those in which it has most part
 	@scripts/setup all,dev
 	QT_API=pyqt5 PYTEST_QT_API=pyqt5 $(PYTEST)
 	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(PYTEST) $(WINDOW) -m "not engine"

@@ -198,8 +198,6 @@ class GridIndex:
 
     def _slices(self, x1: float, y1: float, x2: float, y2: float) -> tuple[IntArray, IntArray]:
         """Return where in the sorted order the squares that a rectangle touches start and end, one pair a grid row."""
-        if not len(self.points):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         lo = np.floor((np.array([x1, y1]) - self._origin) / self.square).astype(np.int64)
         hi = np.floor((np.array([x2, y2]) - self._origin) / self.square).astype(np.int64)
         c1, c2 = max(int(lo[0]), 0), min(int(hi[0]), self._columns - 1)

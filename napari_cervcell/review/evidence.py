@@ -74,11 +74,12 @@ class Evidence:
         truth = np.where(is_cell, said.labels, -1).astype(np.int16)
 
         tested, truth_tested = partner[is_test], truth[is_test]
-        strata, shown = r["stratum"][tested], r["found_score"][tested] >= threshold
+        is_shown = r["found_score"] >= np.float32(threshold)
+        strata, shown = r["stratum"][tested], is_shown[tested]
         # of a million detections: in one pass, and those that do not count at a place of their own
         n = classes * BINS
         place = np.where(r["found"] & ~r["covered"], r["stratum"] * np.int16(2), np.int16(2 * n))
-        place += r["found_score"] >= np.float32(threshold)
+        place += is_shown
         below, above = np.bincount(place, minlength=2 * n)[: 2 * n].reshape(n, 2).T
         sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], below + above)
 

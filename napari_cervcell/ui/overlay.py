@@ -187,9 +187,7 @@ class Overlay(QObject):
             return
         rectangle = view.rectangle()
         if self.visible:
-            if self._desk.session.index.at_most(*rectangle) > CAP:
-                self._count(rectangle)
-            if self._at_most(rectangle) > CAP and self._are_many(rectangle):
+            if self._are_many(rectangle):
                 self._draw_map()
             else:
                 self._draw_each(rectangle)
@@ -257,7 +255,12 @@ class Overlay(QObject):
         self._next_count = now + (now - start) / _SHARE
 
     def _are_many(self, rectangle: Rectangle) -> bool:
-        """Whether more than `CAP` cells are in view; mostly the squares wholly in view tell."""
+        """Whether more than `CAP` cells are in view; mostly the index, or the squares wholly in view, tell."""
+        if self._desk.session.index.at_most(*rectangle) <= CAP:
+            return False
+        self._count(rectangle)
+        if self._density.about(*rectangle) <= CAP:
+            return False
         left, top, right, bottom = self._whole_squares(rectangle)
         return self._density.counts[top:bottom, left:right].sum() > CAP or sum(self._counts_in(rectangle)) > CAP
 

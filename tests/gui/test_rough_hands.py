@@ -14,7 +14,6 @@ from napari_cervcell.casefile import Case, State
 from napari_cervcell.slides import sample_slide
 from napari_cervcell.ui.app import dock
 from napari_cervcell.ui.hands import Hands
-from napari_cervcell.ui.widget import ReviewWidget
 
 from .conftest import TILE, Place, Scanned, lattice, write_cells
 
@@ -114,7 +113,8 @@ def test_the_panel_is_closed_for_good_and_opened_again(hands: Hands, case_path: 
     viewer, closed = hands.viewer, hands.widget
     hands.key("n")
     hands.key("space")
-    dock_of(closed).title.close_button.click()
+    around = next(d for d in hands.window.findChildren(QDockWidget) if d.isAncestorOf(closed))
+    around.title.close_button.click()
     hands.rest(0.2)
     assert closed.desk.session is None
     assert closed.overlay is None
@@ -129,10 +129,3 @@ def test_the_panel_is_closed_for_good_and_opened_again(hands: Hands, case_path: 
     hands.key("x")
     assert closed.desk.session is None
     assert sorted(hands.widget.desk.case.annotations().states) == [State.ACCEPTED, State.REJECTED]
-
-
-def dock_of(widget: ReviewWidget) -> QDockWidget:
-    around = widget.parentWidget()
-    while not isinstance(around, QDockWidget):
-        around = around.parentWidget()
-    return around
