@@ -1,26 +1,25 @@
 """Train every detector by the same recipe and write one table of what each gives and costs.
 
-    python training/compare_heads.py --data DIR --scale smoke|cpu|gpu [--only fcos/small ...]
+    python training/compare_heads.py --data DIR --scale smoke|cpu|gpu [--only NAME] [--models FOLDER]
 
-Each learns from the train fields and is scored on val; test stays untouched, for the one that ships. The table goes to
-``training/results/heads-SCALE.csv`` and ``.md``, a line after each training. ``smoke`` only shows that everything runs:
-a few steps on a few fields, whose figures mean nothing.
+Each learns from the train fields, by the first stage of the recipe, and is scored on val; test stays untouched, for the
+one that ships. Writes ``training/results/heads-SCALE.csv`` and ``.md``, a line after each training.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from experiments.table import Table, arguments, fields_by_split
 from torch.utils.flop_counter import FlopCounterMode
-from train import fields_of, initialised, objective_of, settings_of
+from train import initialised, objective_of, settings_of
 
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
@@ -30,7 +29,6 @@ from napari_cervcell.learning.fitting import fit
 from napari_cervcell.models import Model, Network, config_of, predict, save_model
 from napari_cervcell.taxonomy import BETHESDA
 
-RESULTS = Path(__file__).parent / "results"
 MPP = 0.4
 TILE = 640  # px of the network's input: what one tile of a slide is with its halo
 
@@ -52,19 +50,18 @@ DETECTORS = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and on how much to train; `fields` and `repeats` bound the fields of each split and the timings."""
+    """How long to train, on what, and how often to take the time."""
 
     steps: int
     batch: int
     crop: int
     device: str
-    fields: int | None = None
     repeats: int = 5
 
 
 SCALES = {
-    "smoke": Scale(steps=3, batch=2, crop=128, device="cpu", fields=1, repeats=1),
-    "cpu": Scale(steps=3400, batch=4, crop=320, device="cpu"),
+    "smoke": Scale(steps=3, batch=2, crop=128, device="cpu", repeats=1),
+    "cpu": Scale(steps=1600, batch=4, crop=320, device="cpu"),
     "gpu": Scale(steps=6000, batch=16, crop=320, device="cuda"),
 }
 
@@ -104,81 +101,74 @@ def _ms(network: Network, tile: torch.Tensor, repeats: int) -> float:
     return statistics.median(times[1:])
 
 
-def trained(
-    head: str, backbone: str, rotations: int, scale: Scale, fields: list[Field], seed: int
-) -> tuple[Model, float]:
-    """Train one detector; return it, on the CPU, and the minutes it took."""
-    torch.manual_seed(seed)
-    turns = {} if rotations == 1 else {"rotations": rotations}
-    config = config_of(head, backbone, n_classes=len(BETHESDA), box_size=BOX_UM / MPP, **turns)
-    network, start_weights = initialised(config)
-    network = network.to(scale.device, memory_format=torch.channels_last)
-    crops = Crops(scale.crop, MPP, rim=32, assignment=Assignment.of(config))
-    sampler = CropSampler(fields, crops, np.random.default_rng(seed))
-    settings = settings_of(scale.steps, scale.batch, start_weights)
-    start = time.monotonic()
-    averaged = fit(network, sampler, objective_of(fields, seed, scale.device), settings)
-    minutes = (time.monotonic() - start) / 60
-    name = "-".join([head, backbone, *([f"p{rotations}"] if rotations > 1 else [])])
-    training = {"recipe": "training/compare_heads.py", "steps": scale.steps, "backbone_weights": start_weights}
-    card = {"name": name, "architecture": config, "taxonomy": BETHESDA.to_json(), "mpp": MPP, "training": training}
-    return Model(averaged.cpu(), card), minutes
+class Bench:
+    """The fields, and what becomes of a detector that learns from them."""
+
+    def __init__(self, fields: dict[str, list[Field]], scale: Scale, kept_in: Path | None) -> None:
+        self.train, self.val, self.scale, self.kept_in = fields["train"], fields["val"], scale, kept_in
+
+    def run(self, head: str, backbone: str, rotations: int, seed: int) -> dict[str, float]:
+        """Train one detector; return what it gives and what it costs."""
+        start = time.monotonic()
+        model = self._trained(head, backbone, rotations, seed)
+        minutes = (time.monotonic() - start) / 60
+        if self.kept_in is not None:
+            self.kept_in.mkdir(parents=True, exist_ok=True)
+            save_model(model, self.kept_in / f"{model.name}.safetensors")
+        found = evaluate(model, self.val)
+        per_class = {name: of["ap"] for name, of in found["per_class"].items() if of["n"]}
+        figures = {"ap": found["ap"], "best_f1": found["f1"], "mean_recall": found["balanced_accuracy"]}
+        figures |= {"mAP": statistics.mean(per_class.values())} | {f"ap {n}": ap for n, ap in per_class.items()}
+        return figures | cost(model.network, self.scale.device, self.scale.repeats) | {"training_min": minutes}
+
+    def _trained(self, head: str, backbone: str, rotations: int, seed: int) -> Model:
+        torch.manual_seed(seed)
+        scale = self.scale
+        turns = {} if rotations == 1 else {"rotations": rotations}
+        config = config_of(head, backbone, n_classes=len(BETHESDA), box_size=BOX_UM / MPP, **turns)
+        network, start_weights = initialised(config)
+        network = network.to(scale.device, memory_format=torch.channels_last)
+        crops = Crops(scale.crop, MPP, rim=32, assignment=Assignment.of(config))
+        sampler = CropSampler(self.train, crops, np.random.default_rng(seed))
+        settings = settings_of(scale.steps, scale.batch, start_weights)
+        averaged = fit(network, sampler, objective_of(self.train, seed, scale.device), settings)
+        training = {"recipe": "training/compare_heads.py", "steps": scale.steps, "backbone_weights": start_weights}
+        name = name_of(head, backbone, rotations)
+        card = {"name": name, "architecture": config, "taxonomy": BETHESDA.to_json(), "mpp": MPP, "training": training}
+        return Model(averaged.cpu(), card)
 
 
-def write(rows: list[dict[str, Any]], scale: str) -> Path:
-    """Write the table as CSV and Markdown; return where the latter is."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"heads-{scale}.md"
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0].keys())
-        table.writeheader()
-        table.writerows(rows)
-    said = SCALES[scale]
-    lines = [
-        f"# Detectors compared: {said.steps} steps of {said.batch} crops of {said.crop} px, scored on val",
-        "",
-        *(["**A smoke run: it shows that everything runs. Its figures are no results.**", ""] * (scale == "smoke")),
-        "| " + " | ".join(k.replace("_", " ") for k in rows[0]) + " |",
-        "|" + "---|" * len(rows[0]),
-        *("| " + " | ".join(_shown(v) for v in row.values()) + " |" for row in rows),
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+def name_of(head: str, backbone: str, rotations: int) -> str:
+    return f"{head}-{backbone}" + (f"-p{rotations}" if rotations > 1 else "")
 
 
-def _shown(value: Any) -> str:
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scale", choices=SCALES, required=True)
-    parser.add_argument("--only", nargs="+", help="e.g. fcos/small fcos/small/4")
-    parser.add_argument("--models", type=Path, help="keep the trained models in this folder")
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> Table:
+    args = arguments(
+        __doc__,
+        argv,
+        only="train those alone whose name has this in it, e.g. yolof or small-p4",
+        models="folder in which the trained models are kept",
+    )
     scale = SCALES[args.scale]
-    if scale.device == "cuda" and not torch.cuda.is_available():
-        parser.error("this machine has no CUDA device; use --scale cpu")
-    fields, val = (fields_of(args.data, split)[: scale.fields] for split in ("train", "val"))
+    smoke = args.scale == "smoke"
+    bench = Bench(fields_by_split(args.data, smoke), scale, args.models and Path(args.models))
+    table = Table(
+        args.results / f"heads-{args.scale}.csv", ("head", "backbone", "rotations", "seed"), scale, args.seeds
+    )
+    chosen = (detector for detector in DETECTORS if not args.only or args.only in name_of(*detector))
+    for detector in chosen:
+        table.fill([(*detector, seed) for seed in args.seeds or (0,)], bench.run)
+        table.markdown("Detectors compared", notes_of(scale), smoke)
+    return table
 
-    rows: list[dict[str, Any]] = []
-    for head, backbone, rotations in DETECTORS:
-        if args.only and not {f"{head}/{backbone}", f"{head}/{backbone}/{rotations}"} & set(args.only):
-            continue
-        model, minutes = trained(head, backbone, rotations, scale, fields, args.seed)
-        figures = evaluate(model, val)
-        row = {"head": head, "backbone": backbone, "rotations": rotations, "ap": figures["ap"]}
-        row |= {f"ap {name}": per["ap"] for name, per in figures["per_class"].items()}
-        row |= cost(model.network, scale.device, scale.repeats) | {"training_min": minutes}
-        rows.append(row)
-        print(f"{head} on {backbone}, {rotations} rotations: AP {row['ap']:.3f}, see {write(rows, args.scale)}")
-        if args.models:
-            args.models.mkdir(parents=True, exist_ok=True)
-            save_model(model, args.models / f"{model.name}.safetensors")
-    if args.scale == "smoke":
-        print("This was a smoke run: its figures are no results.")
+
+def notes_of(scale: Scale) -> str:
+    return (
+        f"{scale.steps} steps of {scale.batch} crops of {scale.crop} px, the first stage of the recipe, on the train "
+        "fields; scored on val, where each field is looked at upright and upside down. ap and best f1 are of finding "
+        "cells, mean recall of naming those found, mAP over the classes that val shows. Times and GFLOP are those of "
+        f"a scan's tile of {TILE} px, both looks where it takes two: what is equivariant takes one."
+    )
 
 
 if __name__ == "__main__":

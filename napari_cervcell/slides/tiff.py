@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,9 @@ __all__ = ["TiffSource"]
 _FORMATS = {"aperio", "generic-tiff", "leica", "philips", "ventana"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
+_LARGE = (
+    1_500_000  # px from which a read is shared among threads: a screen, but not a detector's tile, read many at once
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +102,26 @@ class TiffSource:
     def _read(self, level: int, eighths: int, column: int, row: int, width: int, height: int) -> RGB:
         self._usable()
         tiles = self._levels[level]
-        wide, high = (side * eighths // 8 for side in tiles.tile)
+        high = tiles.tile[1] * eighths // 8
         result: RGB = np.empty((height, width, 3), np.uint8)
+        rows = range(row // high, -(-(row + height) // high))
+        fill = partial(self._fill, result, tiles, eighths, column, row, iter(rows))
+        if result.size < 3 * _LARGE:
+            fill()
+        else:
+            _together(fill, min(len(rows), os.cpu_count() or 1))
+        return result
+
+    def _fill(self, result: RGB, tiles: _Tiles, eighths: int, column: int, row: int, rows: Iterator[int]) -> None:
+        """Read what is left in `rows` of the tiles below `result`, whose corner is pixel (column, row) of the level.
+
+        Threads that are given the same `rows` share them.
+        """
+        wide, high = (side * eighths // 8 for side in tiles.tile)
         decoded: RGB = np.empty((high, wide, 3), np.uint8)
-        for tile_row in range(row // high, -(-(row + height) // high)):
+        for tile_row in rows:
             top = tile_row * high - row
-            for tile_column in range(column // wide, -(-(column + width) // wide)):
+            for tile_column in range(column // wide, -(-(column + result.shape[1]) // wide)):
                 left = tile_column * wide - column
                 part = result[max(0, top) : top + high, max(0, left) : left + wide]
                 index = tile_row * tiles.columns + tile_column
@@ -114,7 +133,6 @@ class TiffSource:
                     self._decode(tiles, index, decoded)
                     y, x = max(0, -top), max(0, -left)
                     part[:] = decoded[y : y + part.shape[0], x : x + part.shape[1]]
-        return result
 
     def start(self, level: int, pixel: int) -> float:
         """Return `pixel`: tiles are stored by whole pixels of their level."""
@@ -203,6 +221,24 @@ class _File:
         if len(data) < length:
             raise OSError(f"the file ends {length - len(data):,} bytes early")
         return data
+
+
+def _together(work: Callable[[], None], threads: int) -> None:
+    """Do `work` in so many threads, this one among them; raise what one of them raised."""
+    others: list[Future[None]] = [Future() for _ in range(threads - 1)]
+
+    def help_with(done: Future[None]) -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    for done in others:  # no pool: its threads would keep the process from ending while a drive does not answer
+        threading.Thread(target=help_with, args=(done,), name="cervcell-reader", daemon=True).start()
+    work()
+    for done in others:
+        done.result()
 
 
 def _index(handle: Handle) -> list[_Tiles] | None:

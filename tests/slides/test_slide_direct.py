@@ -147,6 +147,33 @@ def test_regions_anywhere_are_cut_right(write_slide, levels) -> None:
             )
 
 
+def test_a_large_region_is_its_parts(sample: Slide) -> None:
+    """It is read by several threads."""
+    x, y, width, height = 1003, 707, 1900, 1300
+    large = sample.read_region(x, y, width, height)
+    for top in range(0, height, 500):
+        for left in range(0, width, 500):
+            part = large[top : top + 500, left : left + 500]
+            np.testing.assert_array_equal(part, sample.read_region(x + left, y + top, part.shape[1], part.shape[0]))
+
+
+@pytest.mark.parametrize("tile", [0, 300, 574])
+def test_a_large_region_with_a_damaged_tile_is_refused(write_slide, levels, tile: int) -> None:
+    path = write_slide([np.tile(levels[0], (4, 3, 1))[:1536, :1536]], compression="zlib")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        assert len(page.dataoffsets) == 576
+    with path.open("r+b") as file:
+        file.seek(page.dataoffsets[tile])
+        file.write(b"nothing packed")
+    with open_slide(path) as slide:
+        assert slide.reader == "direct"
+        with pytest.raises(SlideError, match=r"made\.tiff"):
+            slide.read_region(0, 0, slide.width, slide.height)
+        first = tile // 24 * TILE
+        slide.read_region(0, (first + TILE) % 1536, 100, TILE)  # all else can be read as before
+
+
 def small_and_whole(slide: Slide, step: float, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Read the same pixels as the decoder makes them, and from a hair beside, where they have to be resampled."""
     return tuple(
