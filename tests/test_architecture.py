@@ -102,6 +102,15 @@ def test_a_slide_opens_without_loading_torch_or_a_window(code: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["detection.scan", "learning.worker", "models", "batch"])
+def test_a_detector_is_ready_without_loading_torchvision(module: str) -> None:
+    """Start-up time: it brings torch's compiler along, which takes as long to load as torch itself."""
+    check = f"import sys, napari_cervcell.{module}, napari_cervcell.models as m; m.load_model()"
+    check += "; print(sorted({'torchvision', 'torch._dynamo'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_modules_can_be_read_in_one_sitting() -> None:
     long = {p.name: n for p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 450}
     assert not long

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss
 
 from ..models.heads import Dense
 from .alignment import proxy_loss
@@ -159,6 +158,8 @@ def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
 
 def box_loss(dense: Dense, target: Targets) -> Tensor:
     """Return the mean generalised IoU loss of the boxes at positive locations, of which there must be one."""
+    from torchvision.ops import generalized_box_iou_loss  # slow to import
+
     image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
     box = _as_boxes(target.sides[image, :, row, col])
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from ..models import STRIDE
 
@@ -36,6 +35,8 @@ class Opinion:
 
     def at(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return the probability of a cell, float32 (len(y), len(x)), at columns `x` and rows `y`, px of the field."""
+        from scipy.ndimage import map_coordinates  # slow to import
+
         columns, rows = ((v / s + self.rim) / STRIDE - 0.5 for v, s in zip((x, y), self.scale, strict=True))
         places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
         logits = map_coordinates(self.logits.clip(-_SURE, _SURE), places, order=3, mode="nearest")

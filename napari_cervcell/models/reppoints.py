@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import DeformConv2d
 
 from .heads import STRIDE, Dense, FCOSHead
 
@@ -24,6 +23,8 @@ class RepPointsHead(FCOSHead):
     """
 
     def __init__(self, width: int, fine_channels: int, n_classes: int, box_size: float, embedding: int = 0) -> None:
+        from torchvision.ops import DeformConv2d  # slow to import
+
         super().__init__(width, fine_channels, n_classes, box_size, embedding)
         found = width // 2
         self.sides = None  # type: ignore[assignment]  # they come from the points

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from .backbones import Backbone
@@ -21,6 +20,8 @@ class ResNet(Backbone):
     """
 
     def __init__(self, layers: int, levels: int = 4) -> None:
+        import torchvision  # slow to import
+
         super().__init__()
         whole = {18: torchvision.models.resnet18, 50: torchvision.models.resnet50}[layers](weights=None)
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
