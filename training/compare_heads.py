@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchvision  # noqa: F401  # its operations are among torch's from now on
 from experiments.table import Table, arguments, fields_by_split
 from torch.utils.flop_counter import FlopCounterMode
-from train import initialised, objective_of, settings_of
+from train import how_far, initialised, objective_of, settings_of
 
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
@@ -109,6 +110,7 @@ class Bench:
 
     def run(self, head: str, backbone: str, rotations: int, seed: int) -> dict[str, float]:
         """Train one detector; return what it gives and what it costs."""
+        print(f"{name_of(head, backbone, rotations)}, seed {seed}", flush=True)
         start = time.monotonic()
         model = self._trained(head, backbone, rotations, seed)
         minutes = (time.monotonic() - start) / 60
@@ -131,7 +133,8 @@ class Bench:
         crops = Crops(scale.crop, MPP, rim=32, assignment=Assignment.of(config))
         sampler = CropSampler(self.train, crops, np.random.default_rng(seed))
         settings = settings_of(scale.steps, scale.batch, start_weights)
-        averaged = fit(network, sampler, objective_of(self.train, seed, scale.device), settings)
+        objective = objective_of(self.train, seed, scale.device)
+        averaged = fit(network, sampler, objective, settings, lambda step, _: how_far(step, scale.steps))
         training = {"recipe": "training/compare_heads.py", "steps": scale.steps, "backbone_weights": start_weights}
         name = name_of(head, backbone, rotations)
         card = {"name": name, "architecture": config, "taxonomy": BETHESDA.to_json(), "mpp": MPP, "training": training}

@@ -212,17 +212,20 @@ def stage(
     return fit(network, sampler, objective, settings, lambda step, mean: tell(step, mean, settings))
 
 
+def how_far(step: Step, steps: int) -> None:
+    if (step.step + 1) % 50 == 0:
+        losses = " ".join(f"{float(v):.3f}" for v in step.losses)
+        left = step.seconds / (step.step + 1) * (steps - step.step - 1)
+        print(
+            f"step {step.step + 1}/{steps}  loss {losses}  {step.seconds:.0f} s, {left / 60:.0f} min left", flush=True
+        )
+
+
 def told(
     step: Step, averaged: Network, settings: FitSettings, *, card: dict[str, Any], val: list[Field], part: Path
 ) -> None:
     """Say how far a stage is; now and then keep what there is, and measure it on `val`."""
-    if (step.step + 1) % 50 == 0:
-        losses = " ".join(f"{float(v):.3f}" for v in step.losses)
-        left = step.seconds / (step.step + 1) * (settings.steps - step.step - 1)
-        print(
-            f"step {step.step + 1}/{settings.steps}  loss {losses}  {step.seconds:.0f} s, {left / 60:.0f} min left",
-            flush=True,
-        )
+    how_far(step, settings.steps)
     if step.balance is not None:
         balance = dict(zip(BETHESDA.names, (round(r, 3) for r in step.balance), strict=True))
         print("gradient balance", json.dumps(balance), flush=True)

@@ -173,3 +173,25 @@ def test_a_network_that_is_right_of_every_pixel_has_the_best_figures(drawn: Path
     assert wrong["dice_at_half"] == 0
     assert wrong["ap"] < 0.2
     assert wrong["calibration_error"] > 0.99
+
+
+def test_detectors_are_compared_and_none_is_trained_twice(tmp_path: Path) -> None:
+    compare = importlib.import_module("compare_heads")
+    options = [
+        "--data",
+        str(FIELDS),
+        "--results",
+        str(tmp_path),
+        "--models",
+        str(tmp_path / "models"),
+        "--scale",
+        "smoke",
+    ]
+    table = compare.main([*options, "--only", "yollo"])
+    (row,) = table.rows
+    assert row["head"] == "yollo"
+    assert all(np.isfinite(float(row[f])) for f in table.figures)
+    model = tmp_path / "models" / "yollo-efficientnet-lite0.safetensors"
+    made = model.stat().st_mtime_ns
+    assert compare.main([*options, "--only", "yollo"]).rows == [row]
+    assert model.stat().st_mtime_ns == made
