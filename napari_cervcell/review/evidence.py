@@ -78,16 +78,18 @@ class Evidence:
         strata, shown = r["stratum"][tested], is_shown[tested]
         # of a million detections: in one pass, and those that do not count at a place of their own
         n = classes * BINS
-        place = np.where(r["found"] & ~r["covered"], r["stratum"] * np.int16(2), np.int16(2 * n))
+        waits = r["found"] & ~r["covered"]
+        place = np.where(waits, r["stratum"] * np.int16(2), np.int16(2 * n))
         place += is_shown
         below, above = np.bincount(place, minlength=2 * n)[: 2 * n].reshape(n, 2).T
-        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], below + above)
+        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], r["stratum"], r["lot"], waits)
 
-        new_to_it = is_cell & (models >= 0) & (models == table.newest_model)
         points = table.index.points[rows]
+        new_to_it = is_cell & (models >= 0) & (models == table.models_at(points))
         inside = np.zeros(len(said), bool)
-        for x1, y1, x2, y2 in checked[table.numbers_of(checked_models) == table.newest_model]:
-            inside |= (points >= (x1, y1)).all(axis=1) & (points <= (x2, y2)).all(axis=1)
+        for (x1, y1, x2, y2), model in zip(checked.tolist(), table.numbers_of(checked_models).tolist(), strict=True):
+            if model >= 0 and model == table.model_over(x1, y1, x2, y2):
+                inside |= (points >= (x1, y1)).all(axis=1) & (points <= (x2, y2)).all(axis=1)
 
         def count(which: NDArray[np.bool_]) -> IntArray:
             return np.bincount(truth[which & is_cell], minlength=classes)

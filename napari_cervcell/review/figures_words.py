@@ -20,7 +20,10 @@ ENOUGH = 0.1
 
 UNKNOWN = "–"
 _RANGE = "The range holds the truth in 95 of 100 such reviews."
-_HOW = "Press n to go on: at least every fifth question is a cell drawn at random, and the figures rest on those alone."
+_HOW = (
+    "At least every fifth question is a cell drawn at random, and the figures rest on those alone.\n"
+    "One that was passed over comes again: until it is answered, none that was drawn after it counts."
+)
 
 
 def share(estimate: Estimate) -> str:

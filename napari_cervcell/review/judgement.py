@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..casefile import State, Verdict
-from ..cells import FloatArray
+from ..cells import FloatArray, centres_of
 from .contradiction import DOUBTED, contradictions
 from .table import CellTable
 
@@ -42,6 +42,7 @@ def verdict_of(said: Said, table: CellTable, drawn: bool) -> Verdict:
         cell=int(r["annotation"][row]) if known else None,
         detected_label=detected,
         score=float(r["found_score"][source]) if source >= 0 else np.nan,
-        model_id=table.model_of(source) if source >= 0 else table.newest_model_id,
+        # that of an added cell is the one that has missed it
+        model_id=table.model_id(table.models_at(centres_of(box[None]))[0] if source < 0 else r["model"][source]),
         drawn=drawn,
     )

@@ -14,13 +14,14 @@ from .table import CellTable
 __all__ = ["Queue"]
 
 _AHEAD = 512  # how many cells are put in order at a time
+_REST = 20  # steps after which a cell drawn at random that was passed over comes again: the figures wait for it
 
 
 class Queue:
     """What the reviewer has been shown, in order, and what comes next.
 
-    What comes next is put in order only when it is used up, or after :meth:`renew`, at the next step: nothing moves
-    under the hand.
+    What comes next is put in order only when it is used up, after :meth:`renew`, or when it is time for a cell that was
+    passed over, at the next step: nothing moves under the hand.
 
     Attributes
     ----------
@@ -45,7 +46,9 @@ class Queue:
         self.current: int | None = None
         self._trail: list[int] = []
         self._at = -1
-        self._passed: set[int] = set()
+        self._steps = 0
+        self._passed: dict[int, int] = {}  # and the step at which they may come again
+        self._rests: dict[int, int] = {}  # of how many steps, longer each time: who cannot say is not to go in circles
         self.drawn: set[int] = set()
         self._ahead = np.zeros(0, np.int64)
         self._lots_ahead: set[int] = set()
@@ -82,13 +85,14 @@ class Queue:
         After going back the way leads first over what was passed over.
         """
         self._leave()
+        self._steps += 1
         way = self._trail[self._at + 1 :]
         askable = np.flatnonzero(self._askable(np.array(way, np.int64)))
         if len(askable):
             self._at += 1 + int(askable[0])
             self.current = self._trail[self._at]
             return self.current
-        if not self._fresh or not len(self._still_ahead()):
+        if not self._fresh or not len(self._still_ahead()) or self._due():
             self._order(threshold)
         if not len(self._ahead):  # only what was passed over is left: round again
             self._passed.clear()
@@ -118,8 +122,13 @@ class Queue:
 
     def _leave(self) -> None:
         """Remember a cell that the reviewer leaves without a verdict, so as not to ask it again at once."""
-        if self.current is not None and self._is_askable(self.current):
-            self._passed.add(self.current)
+        if self.current is not None and self.current not in self._passed and self._is_askable(self.current):
+            rest = self._rests[self.current] = 2 * self._rests.get(self.current, _REST // 2)
+            self._passed[self.current] = self._steps + rest
+
+    def _due(self) -> set[int]:
+        """Return the rows drawn at random that were passed over long enough ago to come again."""
+        return {row for row, step in self._passed.items() if row in self.drawn and self._steps >= step}
 
     def _still_ahead(self) -> IntArray:
         current = -1 if self.current is None else self.current
@@ -137,7 +146,8 @@ class Queue:
     def _order(self, threshold: float) -> None:
         r = self._table.rows
         wanted = (r["state"] == 0) | r["disagrees"]
-        self._passed = {row for row in self._passed if wanted[row]}
+        due = self._due()
+        self._passed = {row: step for row, step in self._passed.items() if wanted[row] and row not in due}
         wanted[np.fromiter(self._passed, np.int64)] = False
         if self.current is not None:
             wanted[self.current] = False

@@ -2,7 +2,8 @@
 
 The lot of a detection depends on its place alone. Within a stratum, the detections with the lowest lots are a simple
 random sample, whatever else was asked about meanwhile and in which order: a cell that was reviewed for another reason
-before its turn came counts from that turn on. So the figures stay unbiased while most questions are chosen.
+before its turn came counts from that turn on, and none counts before all have been reviewed whose turn is earlier. So
+the figures stay unbiased while most questions are chosen, cells are passed over, and more are being found.
 """
 
 from __future__ import annotations
@@ -51,15 +52,27 @@ def drawing_order(lots: FloatArray, strata: NDArray[np.int16], sizes: NDArray[np
 
 
 def sample_of(
-    strata: NDArray[np.int16], lots: FloatArray, drawn: NDArray[np.bool_], left: NDArray[np.int64]
+    strata: NDArray[np.int16],
+    lots: FloatArray,
+    drawn: NDArray[np.bool_],
+    all_strata: NDArray[np.int16],
+    all_lots: FloatArray,
+    waits: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Return bool (n,): which of the reviewed detections are the random sample of their strata.
 
     Those that were drawn, and those whose turn would have come before the last of these had they not been reviewed
-    already for another reason: to leave them out would leave out what the other strategies look for. Of a stratum of
-    which nothing is `left` (strata,) to review, all.
+    already for another reason: to leave them out would leave out what the other strategies look for. It ends before
+    the first detection that `waits` (m,) for a verdict, of all that have `all_strata` and `all_lots`: one that was
+    passed over is not like the others, and one that was found since belongs among them. Of a stratum in which nothing
+    waits, all.
     """
-    last_drawn = np.where(left == 0, np.float32(1), np.float32(-1))
+    n = 1 + max(int(strata.max(initial=0)), int(all_strata.max(initial=0)))
+    last_drawn = np.full(n, -1, np.float32)
     np.maximum.at(last_drawn, strata[drawn], lots[drawn])
-    sample: NDArray[np.bool_] = lots <= last_drawn[strata]
+    last_drawn[np.bincount(all_strata[waits], minlength=n) == 0] = 1
+    before = np.flatnonzero((all_lots <= last_drawn[all_strata]) & waits)
+    first_waiting = np.full(n, 2, np.float32)
+    np.minimum.at(first_waiting, all_strata[before], all_lots[before])
+    sample: NDArray[np.bool_] = (lots <= last_drawn[strata]) & (lots < first_waiting[strata])
     return sample

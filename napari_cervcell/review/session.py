@@ -324,7 +324,7 @@ class Session:
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
-        self.case.check_region((x1, y1, x2, y2), self._table.newest_model_id)
+        self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.model_over(x1, y1, x2, y2)))
         self._follow({})
         return int((self.states[self.visible(x1, y1, x2, y2)] == 0).sum())
 

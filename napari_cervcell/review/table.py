@@ -124,8 +124,7 @@ class CellTable:
 
     def model_of(self, row: int) -> str:
         """Return the id of the model that found the cell; empty where none did."""
-        number = int(self.rows["model"][row])
-        return self._models[number] if number >= 0 else ""
+        return self.model_id(int(self.rows["model"][row]))
 
     def numbers_of(self, model_ids: NDArray[np.str_]) -> NDArray[np.int16]:
         """Return the number that each model has in the column "model", -1 where it has found nothing present."""
@@ -134,10 +133,29 @@ class CellTable:
         numbers: NDArray[np.int16] = np.array([known.get(name[:_ID], -1) for name in names.tolist()], np.int16)[which]
         return numbers
 
-    @property
-    def newest_model_id(self) -> str:
-        """The id of the model that has scanned last, empty for none."""
-        return self._models[self.newest_model] if self.newest_model >= 0 else ""
+    def models_at(self, points: FloatArray) -> NDArray[np.int16]:
+        """Return int16 (n,), the number of the model that looked last at each place (n, 2), level-0 px; -1 for none."""
+        places, which = np.unique(points // max(self._tile_size, 1), axis=0, return_inverse=True)
+        of_tiles = [self._model_of_tile.get((int(x), int(y)), -1) for x, y in places * self._tile_size]
+        numbers: NDArray[np.int16] = np.array(of_tiles, np.int16)[which.ravel()]
+        return numbers
+
+    def model_over(self, x1: float, y1: float, x2: float, y2: float) -> int:
+        """Return the number of the model that looked last at a rectangle, level-0 px; -1 for none, or more than one.
+
+        Parts at which none has looked do not count: they are mostly glass.
+        """
+        size = max(self._tile_size, 1)
+        columns, rows = (
+            range(int(a // size), max(int(-(-b // size)), int(a // size) + 1)) for a, b in ((x1, x2), (y1, y2))
+        )
+        corners = ((column * size, row * size) for row in rows for column in columns)
+        models = {self._model_of_tile[corner] for corner in corners if corner in self._model_of_tile}
+        return models.pop() if len(models) == 1 else -1
+
+    def model_id(self, number: int) -> str:
+        """Return the id of the model of a number, empty for -1."""
+        return self._models[number] if number >= 0 else ""
 
     def sources_of(self, rows: IntArray) -> IntArray:
         """Return the rows of the detections that `rows` stand for: of a reviewed cell that to which it is matched."""
@@ -271,6 +289,7 @@ class CellTable:
             start += len(rows)
             replaced.append(self._tiles.get(place, _NONE))
             self._tiles[place] = rows
+            self._model_of_tile[place] = self.newest_model
             self.looks.note(self.newest_model, run.id, *place, self._tile_size, rows)
         old = np.concatenate(replaced)
         self.rows["found"][old] = False
@@ -296,8 +315,10 @@ class CellTable:
         found = self._append_found(detections.cells, np.repeat(np.array(models, np.int16), detections.counts))
         self._tile_size = detections.tile_size
         self._tiles: dict[tuple[int, int], IntArray] = {}
+        self._model_of_tile: dict[tuple[int, int], int] = {}
         for (x, y, run, which), model in zip(detections.by_tile(), models, strict=True):
             self._tiles[x, y] = rows = found[which]
+            self._model_of_tile[x, y] = model
             if len(rows):
                 self.looks.note(model, run, x, y, self._tile_size, rows)
         return found

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from napari_cervcell.casefile import Case, State
 from napari_cervcell.review import Session
 from napari_cervcell.review.counts import counts_of, tally
 from napari_cervcell.review.estimates import wilson
+from napari_cervcell.taxonomy import BETHESDA
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,90 @@ def test_who_has_reviewed_all_knows_without_a_draw(case: Case, scan) -> None:
     session.reject(list(range(1, 10, 2)))
     assert [(f.total.low, f.total.high) for f in session.figures()[:2]] == [(5, 5), (0, 0)]
     assert all(f.enough() for f in session.figures()[:2])
+
+
+def many(left: float, right: float, label: int = 0, columns: range = range(20)) -> list[tuple[float, ...]]:
+    """400 cells on a lattice between two columns of the slide."""
+    step = (right - left) / 20
+    return [(left + step * (i + 0.5), 25 + 48 * j, label, 0.9, 0.9) for i in columns for j in range(20)]
+
+
+def sit(session: Session, n: int, is_cell: Callable[[float, float], bool]) -> None:
+    """Answer `n` questions truly."""
+    for _ in range(n):
+        if session.current is None:
+            session.next()
+        x, y = session.cells.centres[session.current]
+        session.accept() if is_cell(x, y) else session.reject()
+
+
+def test_cells_that_are_found_during_the_sitting_do_not_bend_the_figures(case: Case, scan) -> None:
+    scan("one", many(0, 1000))
+    session = Session(None, case, strategy="random")
+    sit(session, 60, lambda x, y: True)
+    assert session.figures()[0].precision.value == 1
+    session.add_cells(scan("one", many(1000, 2000), place=(1000, 0)))  # of which none is one
+    assert session.figures()[0].precision.asked < 5  # the others have to wait for those of the new ones
+    for _ in range(3):
+        sit(session, 40, lambda x, y: x < 1000)
+        precision, _, total, _ = session.figures()[0]
+        assert precision.low < 0.5 < precision.high
+        assert total.low < 400 < total.high
+    assert precision.asked > 100  # and those drawn before count again
+
+
+def test_a_cell_passed_over_holds_the_figures_back_and_comes_again(case: Case, scan) -> None:
+    scan("one", many(0, 1000))
+    session = Session(None, case, strategy="random")
+    sit(session, 5, lambda x, y: True)
+    doubtful = session.current
+    session.next()
+    sit(session, 10, lambda x, y: True)
+    assert session.figures()[0].precision.asked == 5  # not 15, all right, of 16 that were drawn
+    while session.current != doubtful:
+        sit(session, 1, lambda x, y: True)
+    assert len(case.annotations()) < 40
+    session.reject()
+    assert session.figures()[0].precision.asked == len(case.annotations())
+    assert session.figures()[0].precision.value < 1
+
+
+def test_a_reviewer_who_cannot_say_is_not_led_in_circles(case: Case, scan) -> None:
+    scan("one", many(0, 1000))
+    session = Session(None, case, strategy="random")
+    seen = set()
+    for _ in range(400):
+        seen.add(session.next())
+    assert len(seen) > 80
+
+
+def test_a_rare_class_merged_into_a_common_one_does_not_count_double(case: Case, scan) -> None:
+    scan("one", [*many(0, 1000, 0), *many(1000, 2000, 1, range(1))], size=2000)
+    session = Session(None, case, strategy="random")
+    sit(session, 80, lambda x, y: x < 1000)
+    rare, common = (session.figures()[i].precision for i in (1, 0))
+    assert rare.asked / 20 > 1.5 * common.asked / 400  # drawn more often than its share
+    case.taxonomy = BETHESDA.edited([replace(c, into=0) if i == 1 else c for i, c in enumerate(BETHESDA.classes)])
+    merged = Session(None, case).figures()[0]
+    assert merged.precision.asked < 80
+    assert merged.precision.low < 400 / 420 < merged.precision.high
+
+
+def test_recall_is_of_the_model_whose_cells_are_there(case: Case, scan) -> None:
+    first, second = (many(x, x + 1000, columns=range(3)) for x in (0, 1000))
+    scan("one", first)
+    scan("one", second, place=(1000, 0))
+    session = Session(None, case)
+    session.add_cells(scan("two", first))  # the place in view, as after a round
+    session.accept(session.visible(1000, 0, 2000, 1000))
+    missed = [(1300 + 60 * i, 500) for i in range(10)]
+    for x, y in missed:
+        session.add(x, y, 0)
+    session.check_region((1000, 0, 2000, 1000))
+    recall = session.figures()[0].recall
+    assert (recall.value, recall.asked) == (60 / 70, 70)  # of "one", which has found what is there
+    session.add_cells(scan("two", [*second, *((x, y, 0, 0.9, 0.9) for x, y in missed[:5])], place=(1000, 0)))
+    session.accept(session.visible(0, 0, 1000, 1000))
+    recall, total = session.figures()[0][1:3]
+    assert math.isnan(recall.value)  # nobody has put "two" to the test
+    assert (total.low, total.high) == (130, 130)
