@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -145,12 +146,9 @@ class CellTable:
 
         Parts at which none has looked do not count: they are mostly glass.
         """
-        size = max(self._tile_size, 1)
-        columns, rows = (
-            range(int(a // size), max(int(-(-b // size)), int(a // size) + 1)) for a, b in ((x1, x2), (y1, y2))
-        )
-        corners = ((column * size, row * size) for row in rows for column in columns)
-        models = {self._model_of_tile[corner] for corner in corners if corner in self._model_of_tile}
+        size = self._tile_size if self._model_of_tile else max(self._case.width, self._case.height)
+        columns, rows = (range(int(a // size) * size, max(math.ceil(b), 1), size) for a, b in ((x1, x2), (y1, y2)))
+        models = {self._model_of_tile.get((x, y), -1) for x in columns for y in rows} - {-1}
         return models.pop() if len(models) == 1 else -1
 
     def model_id(self, number: int) -> str:
