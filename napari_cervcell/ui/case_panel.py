@@ -80,7 +80,7 @@ class CasePanel(QWidget):
         self.format.addItems(list(_FORMATS))
         self.format.setToolTip("What to write: all cells for other programs, or what the case came to for people")
         self.export_button = Button("Export …", "Write all cells, or the report, to a file.", "export")
-        self.export_button.clicked.connect(self._ask_and_export)
+        self.export_button.clicked.connect(self.ask_and_export)
         out = QHBoxLayout()
         out.addWidget(self.format, 1)
         out.addWidget(self.export_button, 1)
@@ -216,7 +216,7 @@ class CasePanel(QWidget):
         if name:
             self._desk.set_reviewer(name)
 
-    def _ask_and_export(self) -> None:
+    def ask_and_export(self) -> None:
         _, suffix = _FORMATS[self.format.currentText()]
         suggestion = self._desk.slide.path.with_suffix(suffix).name
         path, _ = QFileDialog.getSaveFileName(self, "Export the case", suggestion)
