@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
@@ -23,7 +24,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ..slides import sample_slide
+from ..slides import open_slide, sample_slide
+from ..slides.layers import get_reader
 from .case_panel import CasePanel
 from .commands import Commands
 from .desk import Desk, close_with_slide
@@ -195,10 +197,16 @@ class ReviewWidget(QWidget):
 
     # ------------------------------------------------------------------------------------------ slide comes, goes
 
-    def open_slide(self, path: Any) -> None:
-        """Open a slide file through the plugin's reader."""
-        with self.desk.guard():
-            self._viewer.open(str(path), plugin="napari-cervcell")
+    def open_slide(self, path: str | Path, case_path: Path | None = None) -> None:
+        """Open a slide file through the plugin's reader, with the case file `case_path` or the one where cases are."""
+        self.desk.next_case_path = case_path
+        try:
+            with self.desk.guard():
+                if not Path(path).exists() or get_reader(str(path)) is None:
+                    open_slide(path).close()  # says what is wrong with the file, which napari does not
+                self._viewer.open(str(path), plugin="napari-cervcell")
+        finally:
+            self.desk.next_case_path = None  # whatever came of it, the next slide has a case of its own
 
     def open_item(self, item: Item) -> None:
         """Open a slide of the worklist in place of the one that is open; where work is running on that, ask first."""
@@ -206,9 +214,7 @@ class ReviewWidget(QWidget):
             return
         tab = self.tabs.currentWidget()
         before = [layer for layer in self._viewer.layers if "slide" in layer.metadata]
-        self.desk.next_case_path = item.case
-        self.open_slide(item.slide)
-        self.desk.next_case_path = None
+        self.open_slide(item.slide, item.case)
         opened = self.desk.layer is not None and self.desk.layer not in before
         for layer in before if opened else ():
             self._viewer.layers.remove(layer)

@@ -180,7 +180,7 @@ class WorklistPanel(QWidget):
             self.view.clearSelection()
         else:
             self.view.selectRow(at)
-        self.previous.setEnabled(bool(at))
+        self.previous.setEnabled(self.worklist is not None and self.worklist.before(at) is not None)
         self.next.setEnabled(self.worklist is not None)
         self._tell()
 
