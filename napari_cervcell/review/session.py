@@ -410,7 +410,7 @@ class Session:
         return rows
 
     def _moved(self, moved: bool) -> bool:
-        """After undo or redo: show the cell that it was about."""
+        """After undo or redo: show the cell that it was about, or else the detection that it had stood for."""
         if moved:
             rows = self._follow({})
             present = rows[self.states[rows] >= 0]
