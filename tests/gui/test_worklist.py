@@ -126,6 +126,16 @@ def test_a_slide_that_cannot_be_opened_is_told_and_the_open_one_stays(sit_down, 
     assert desk.session.current is not None
 
 
+def test_a_worklist_knows_the_slide_that_is_open_already(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down(folder / "1.tiff")
+    hands.key("e")
+    panel = hands.widget.worklist_panel
+    panel.open(folder)
+    hands.wait("all cases are looked up", lambda: all(row[0] != "…" for row in shown(hands)))
+    assert shown(hands)[0] == ("✓", "1.tiff", "0 of 40")
+    assert panel.told.text().endswith("1 of 3 · 1 of 3 done")
+
+
 def test_a_missing_slide_is_told_and_leaves_nothing_to_the_next_one(sit_down, folder: Path) -> None:
     (folder / "list.csv").write_text("slide,case\n1.tiff,\ngone.tiff,gone.cervcell\n2.tiff,\n")
     hands: Hands = sit_down()
