@@ -15,7 +15,7 @@ from .instant import InstantAnswer
 from .nuclei import in_words as nucleus_in_words
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
-from .words import STATES, scores_of
+from .words import STATES, scores_of, what_to_do
 
 if TYPE_CHECKING:
     from ..review import ClassFigures
@@ -137,6 +137,7 @@ class ReviewPanel(QWidget):
         layout.addWidget(self.reviewed)
         layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
+        desk.detection.finished.connect(self.refresh)  # it may have found nothing
         desk.figures_changed.connect(self._take_figures)
         desk.nucleus.changed.connect(self._show_nucleus)
 
@@ -216,10 +217,7 @@ class ReviewPanel(QWidget):
             self.name.setText("<b>No cell selected</b>")
             self.name.setStyleSheet("")
             self.scores.setText("")
-            found = len(session.cells)
-            self.state.setText(
-                "Click a cell, or press Next for the one most worth asking." if found else "Detect cells first."
-            )
+            self.state.setText(what_to_do(session))
             self.place.setText("")
             self._make_room()
             return

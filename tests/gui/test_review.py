@@ -377,3 +377,41 @@ def test_nothing_in_the_panel_is_cut_off(hands: Hands) -> None:
             if label.text():
                 assert label.height() >= label.heightForWidth(label.width())
         assert scroll.widget().width() <= scroll.viewport().width()
+
+
+def test_without_a_cell_the_panel_and_the_keys_say_what_to_do(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, panel, told = hands.widget, hands.widget.review_panel, []
+    widget.desk.said.connect(told.append)
+    hands.key("space")
+    assert panel.state.text() == told.pop() == "Click a cell, or press Next for the one most worth asking."
+    hands.key("n")
+    for _ in range(40):
+        hands.press("space")
+    hands.rest(0.1)
+    assert "0 still to see" in panel.reviewed.text()
+    assert panel.state.text().endswith("If the case is done, press Done under Case.")
+    for key in ("n", "space", "x", "2"):
+        hands.key(key)
+        assert told.pop() == panel.state.text()
+    assert panel.state.height() >= panel.state.heightForWidth(panel.state.width())
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [([], "No cells were found."), ([0.2], "The cells found are all less sure")],
+)
+def test_a_scan_that_found_nothing_to_show_is_not_asked_for_again(
+    sit_down, slide_path: Path, scores: list[float], words: str
+) -> None:
+    n = len(scores)
+    with open_slide(slide_path) as slide, open_case(case_path_for(slide), slide) as case:
+        boxes = np.tile(np.float32([100, 100, 160, 160]), (n, 1))
+        write_cells(case, Cells(boxes, np.zeros(n, np.int16), np.float32(scores), np.full(n, 0.7, np.float32)))
+    hands: Hands = sit_down(slide_path)
+    widget = hands.widget
+    assert widget.review_panel.state.text().startswith(words)
+    assert widget.detect_panel.status.text() == "An earlier scan found no cells."
+    widget.open_slide(sample_slide())
+    assert widget.review_panel.state.text() == "Detect cells first."
+    assert widget.detect_panel.status.text() == "Not started."
