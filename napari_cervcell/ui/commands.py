@@ -117,7 +117,7 @@ class Commands:
             cells, it = ("1 cell", "it has") if left == 1 else (f"{left} cells", "they have")
             self.desk.said.emit(
                 f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
-                "Accept or reject what is marked, or take the region back with u."
+                "Accept or reject what is marked, or take the region back with Undo."
             )
 
     # ------------------------------------------------------------------------------------------------- looking

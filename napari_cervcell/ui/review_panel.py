@@ -112,7 +112,6 @@ class ReviewPanel(QWidget):
         self.threshold.setRange(0.1, 0.99)
         self.threshold.setDecimals(2)
         self.threshold.setSingleStep(0.05)
-        self.threshold.setToolTip("Detections that the model is less sure of than this are not shown. Keys: [ and ]")
         self.threshold.valueChanged.connect(self._set_threshold)
         slider = QHBoxLayout()
         slider.addWidget(QLabel("Show from"))
@@ -164,6 +163,12 @@ class ReviewPanel(QWidget):
             button.clicked.connect(lambda _=False, label=i: self._set_class(label))
             self._grid.addWidget(button, place // 3, place % 3)
             self.classes.append(button)
+
+    def show_threshold_keys(self, lower: str, higher: str) -> None:
+        """Name the keys that do the same as the slider."""
+        self.threshold.setToolTip(
+            f"Detections that the model is less sure of than this are not shown. Keys: {lower} and {higher}"
+        )
 
     def _set_threshold(self, value: float) -> None:
         if self._desk.session is not None:

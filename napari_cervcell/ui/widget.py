@@ -38,7 +38,7 @@ from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
 from .overview_panel import OverviewPanel
-from .parts import Button, ErrorBar, Section, confirm, set_theme_color, tool_button
+from .parts import Button, MessageBar, Section, confirm, set_theme_color, tool_button
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["ReviewWidget"]
 
 _WIDTH = 380
+_NOTE_MS, _LETTER_MS = 4000, 60  # that a note stays, and for each letter longer
 _REST_MS = 60  # on a cell, before the next one's surroundings are read
 
 
@@ -86,7 +87,10 @@ class ReviewWidget(QWidget):
     # --------------------------------------------------------------------------------------------------- build
 
     def _build(self) -> None:
-        self.error_bar = ErrorBar()
+        self.error_bar = MessageBar("#8c2f2a")
+        self.note_bar = MessageBar("#3c4654")
+        self._note_read = QTimer(self, singleShot=True)
+        self._note_read.timeout.connect(self.note_bar.hide)
         self.title = QElidingLabel()
         self.overview = OverviewPanel(self.desk)
         self.overview_button = tool_button("overview", "Show or hide the overview of the slide.")
@@ -147,6 +151,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(self.error_bar)
         layout.addWidget(self.top)
         layout.addWidget(self.stack, 1)
+        layout.addWidget(self.note_bar)  # below: what is above stays where it is
         self.setMinimumWidth(_WIDTH - 40)
         # else napari puts empty space below
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -184,7 +189,7 @@ class ReviewWidget(QWidget):
         desk.closed.connect(self._show_page)
         desk.mpp_missing.connect(self._ask_mpp)
         desk.failed.connect(self._show_error)
-        desk.said.connect(show_info)
+        desk.said.connect(self._show_note)
         self.worklist_panel.wanted.connect(self.open_item)
         layers.events.inserted.connect(self._layer_came)
         layers.events.removed.connect(self._layer_went)
@@ -269,6 +274,7 @@ class ReviewWidget(QWidget):
     def _opened(self) -> None:
         desk = self.desk
         self.error_bar.hide()
+        self.note_bar.hide()
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
         self.pointer.clicked.connect(self.commands.click)
@@ -315,7 +321,14 @@ class ReviewWidget(QWidget):
 
     def _show_error(self, message: str) -> None:
         self.error_bar.show_message(message)
-        show_error(message)
+        if not self.error_bar.isVisible():  # the dock is hidden, or behind another
+            show_error(message)
+
+    def _show_note(self, message: str) -> None:
+        self.note_bar.show_message(message)
+        self._note_read.start(_NOTE_MS + _LETTER_MS * len(message))
+        if not self.note_bar.isVisible():
+            show_info(message)
 
     def shut_down(self) -> None:
         """Stop all work and close the case; nothing is lost, everything is on disk."""
@@ -378,6 +391,7 @@ class ReviewWidget(QWidget):
         for button in self.findChildren(Button):
             if button.usual_key in names:
                 button.show_key(names[button.usual_key])
+        self.review_panel.show_threshold_keys(names["["], names["]"])
         self.tabs.tabBar().setToolTip(f"One cell after the other, or all side by side. Key: {names['g']}")
         self.keys_button.setToolTip(f"Show all keys. Key: {names['?']}")
         return keys
