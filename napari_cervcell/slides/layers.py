@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,9 @@ def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _SLIDES_ONLY:
         return True
-    if path.is_dir():
+    if os.path.isdir(path):
         return _is_zarr_slide(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     return openslide.OpenSlide.detect_format(path) is not None or (suffix in _TIFF and not is_sound_tiff(path))
 

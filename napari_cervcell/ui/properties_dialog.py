@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def summary(slide: Slide) -> list[tuple[str, str]]:
 
 
 def _file_size(slide: Slide) -> str:
-    if slide.path.is_dir():
+    if os.path.isdir(slide.path):
         return "a folder"
     try:
         size = slide.path.stat().st_size
