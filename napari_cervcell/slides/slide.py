@@ -141,6 +141,13 @@ class Slide:
         """Whether pixels come in sRGB by the colour profile in the file."""
         return self._to_screen is not None
 
+    def as_stored(self) -> Slide:
+        """Return the slide with colours as they are stored, which is how models know them; itself if they are.
+
+        Raises SlideError where it has to be opened anew and cannot be.
+        """
+        return _reopen(self.path, self.mpp_xy, False) if self.color_managed else self
+
     # ----------------------------------------------------------------------------------------------- scale
 
     @property
