@@ -14,7 +14,7 @@ import simplejpeg
 import tifffile
 
 from ..errors import CervcellError
-from ..slides.codecs import Decoder, decoder_of
+from ..slides.codecs import PLANAR, Decoder, decoder_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class StoredTiles:
                 page = next(page for page in pages if (page.imagewidth, page.imagelength) == size)
         except (StopIteration, tifffile.TiffFileError):
             page = None
-        decode = page and decoder_of(page)
-        if decode is None:
+        decode = page and page.planarconfig != PLANAR and decoder_of(page)
+        if not decode:
             raise NoStoredTilesError(f"{path} is not a TIFF of tiles that can be decoded one by one.")
         self._side: tuple[int, int] = page.tilewidth, page.tilelength
         self._columns: int = -(-page.imagewidth // page.tilewidth)

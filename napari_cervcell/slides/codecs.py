@@ -12,7 +12,7 @@ from PIL import Image
 
 from .source import RGB
 
-__all__ = ["Decoder", "decoder_of", "shrinks"]
+__all__ = ["PLANAR", "Decoder", "decoder_of", "shrinks"]
 
 Decoder = Callable[[bytes, RGB], None]
 """Decodes the bytes of one tile into a contiguous uint8 (h, w, 3), some even into a smaller one: see `shrinks`.
@@ -24,22 +24,30 @@ _Unpack = Callable[[bytes, int], bytes | bytearray]
 
 _HEAD = 1024  # bytes of a JPEG within which its markers are
 _RGB, _YCBCR = 2, 6  # photometric interpretations
+PLANAR = 2  # configuration: each channel has tiles of its own
 _HORIZONTAL = 2  # predictor: each pixel is stored as the difference from its left neighbour
 
 
 def decoder_of(page: Any) -> Decoder | None:
-    """Return the decoder for the tiles of a `tifffile.TiffPage`, or None if they are no plain 8-bit RGB or YCbCr."""
+    """Return the decoder for the tiles of a `tifffile.TiffPage`, or None if they are no plain 8-bit RGB or YCbCr.
+
+    Where red, green and blue are stored apart (planar), it decodes one of them into a uint8 (h, w, 1).
+    """
     plain = (
         page.samplesperpixel == 3
         and page.bitspersample == 8
         and page.sampleformat == 1
-        and page.planarconfig == 1
+        and page.planarconfig in (1, PLANAR)
         and page.fillorder == 1
         and page.tags.valueof(274, 1) == 1  # not rotated
         and page.tiledepth == 1
         and page.photometric in (_RGB, _YCBCR)
     )
     if not plain:
+        return None
+    if page.photometric == _RGB and page.compression in _UNPACK and page.predictor in (1, _HORIZONTAL):
+        return _packed(_UNPACK[page.compression], page.predictor == _HORIZONTAL)
+    if page.planarconfig == PLANAR:
         return None
     if page.compression == 7:
         if page.photometric == _YCBCR:
@@ -49,8 +57,6 @@ def decoder_of(page: Any) -> Decoder | None:
         return _jpeg2000_ycbcr
     if page.compression == 33005:
         return _jpeg2000
-    if page.photometric == _RGB and page.compression in _UNPACK and page.predictor in (1, _HORIZONTAL):
-        return _packed(_UNPACK[page.compression], page.predictor == _HORIZONTAL)
     return None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import openslide
 from PIL import Image
 
+from . import ome
 from .problems import SlideError, check_file, damaged, unopenable, unreadable
 from .source import RGB
 
@@ -37,6 +38,8 @@ class Handle:
             stated = self._file.properties
             # names that are damaged have no value
             self.properties: dict[str, str] = {k: v for k in stated if (v := stated.get(k)) is not None}
+            # before the resolution of the TIFF, which may be that of a print
+            self.properties |= ome.microns(ome.pixels_of(self.properties))
             self.sizes: tuple[tuple[int, int], ...] = self._file.level_dimensions
             self.associated: tuple[str, ...] = tuple(self._file.associated_images)
             # by this OpenSlide turns level-0 coordinates into those of a level

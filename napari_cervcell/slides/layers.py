@@ -1,7 +1,8 @@
-"""What the slides room offers napari: a reader and the sample slide, as plain layer tuples."""
+"""What the slides room offers napari: a reader, whose slides are plain layer tuples."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,10 @@ from typing import Any
 import openslide
 
 from .problems import SlideError, is_sound_tiff
-from .samples import sample_slide
 from .slide import open_slide
 from .stream import Stream
 
-__all__ = ["get_reader", "open_sample"]
+__all__ = ["get_reader", "read"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -27,12 +27,21 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     Files with a slide's suffix always are, so that a broken one is explained rather than passed on; TIFF and DICOM
     files are if OpenSlide knows them, damaged TIFF files are too. Folders are if they hold an OME-Zarr slide.
     """
-    return _read if all(_is_ours(Path(p)) for p in _as_list(path)) else None
+    return read if all(_is_ours(Path(p)) for p in _as_list(path)) else None
 
 
-def open_sample() -> list[LayerData]:
-    """Return the sample slide as napari layer data."""
-    return _read(str(sample_slide()))
+def read(path: str | Sequence[str], *, color_managed: bool = False) -> list[LayerData]:
+    """Return one multiscale image layer a slide, of whatever name; label and macro images stay in the file.
+
+    Its levels wait for the file, as arrays do, until somebody listens to their `Stream`. Its pixels come in sRGB by the
+    colour profile in the file where they are `color_managed`.
+
+    Raises
+    ------
+    SlideError
+        As `open_slide` does.
+    """
+    return [_layer(Path(p), color_managed) for p in _as_list(path)]
 
 
 def _as_list(path: str | Sequence[str]) -> list[str]:
@@ -43,9 +52,9 @@ def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in _SLIDES_ONLY:
         return True
-    if path.is_dir():
+    if os.path.isdir(path):
         return _is_zarr_slide(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     return openslide.OpenSlide.detect_format(path) is not None or (suffix in _TIFF and not is_sound_tiff(path))
 
@@ -59,16 +68,8 @@ def _is_zarr_slide(path: Path) -> bool:
     return True
 
 
-def _read(path: str | Sequence[str]) -> list[LayerData]:
-    """Return one multiscale image layer a slide; label and macro images stay in the file.
-
-    Its levels wait for the file, as arrays do, until somebody listens to their `Stream`.
-    """
-    return [_layer(Path(p)) for p in _as_list(path)]
-
-
-def _layer(path: Path) -> LayerData:
-    slide = open_slide(path)
+def _layer(path: Path, color_managed: bool) -> LayerData:
+    slide = open_slide(path, color_managed=color_managed)
     settings: dict[str, Any] = {
         "name": path.stem,
         "rgb": True,

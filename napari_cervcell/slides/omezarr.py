@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ _MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter
 
 def is_zarr(path: Path) -> bool:
     """Whether the folder is a Zarr group of either version."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+    return any(os.path.isfile(path / name) for name in ("zarr.json", ".zgroup"))
 
 
 class ZarrSource:
@@ -36,20 +37,27 @@ class ZarrSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            image, described = _image(zarr.open_group(path, mode="r"))
-            axes: list[str] = [axis["name"] for axis in described["axes"]]
-            arrays: list[Any] = [image[dataset["path"]] for dataset in described["datasets"]]
+            self._describe()
+        except SlideError:
+            raise
         except Exception as error:
             # metadata may be wrong in any way
             raise SlideError(
                 f"{path} is no OME-Zarr image that can be read: {_said(error)}. Open the folder of the image itself; "
                 "if it is that, export it again as OME-Zarr 0.4 or 0.5."
             ) from error
+
+    def _describe(self) -> None:
+        image, described = _image(zarr.open_group(self.path, mode="r"))
+        axes: list[str] = [axis["name"] for axis in described["axes"]]
+        arrays: list[Any] = [image[dataset["path"]] for dataset in described["datasets"]]
+        if not arrays or not all(isinstance(array, zarr.Array) for array in arrays):
+            raise ValueError("its datasets are no arrays")
         self._place = {name: axes.index(name) for name in "yxc" if name in axes}
         if not all(self._is_rgb(array, axes) for array in arrays):
             kinds = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays}))
             raise SlideError(
-                f"{path} is no 8-bit RGB slide: its arrays are {kinds} with axes {''.join(axes)}. "
+                f"{self.path} is no 8-bit RGB slide: its arrays are {kinds} with axes {''.join(axes)}. "
                 "Export it with three 8-bit channels, one plane and one time point."
             )
         self._arrays: list[Any] | None = arrays
@@ -130,15 +138,17 @@ def _image(group: zarr.Group) -> tuple[zarr.Group, Mapping[str, Any]]:
 
 
 def _scale(described: Mapping[str, Any], place: Mapping[str, int]) -> dict[str, str]:
-    """Return µm per pixel of level 0 in x and y as properties, empty if the axes are in no unit of length."""
-    scales = np.ones(len(described["axes"]))
+    """Return µm per pixel of level 0 in x and y as properties, empty without scale, or axes in a unit of length."""
     stated = (
         *described["datasets"][0].get("coordinateTransformations", ()),
         *described.get("coordinateTransformations", ()),
     )
-    for step in stated:
-        if step.get("type") == "scale":
-            scales *= step["scale"]
+    steps = [step["scale"] for step in stated if step.get("type") == "scale"]
+    if not steps:
+        return {}  # not 1, which a unit alone would seem to say
+    scales = np.ones(len(described["axes"]))
+    for step in steps:
+        scales *= step
     units = {name: described["axes"][place[name]].get("unit") for name in "xy"}
     return {
         f"openslide.mpp-{name}": repr(float(scales[place[name]]) * _MICRONS[unit])

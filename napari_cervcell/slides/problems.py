@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import CervcellError
@@ -19,7 +20,7 @@ class SlideError(CervcellError):
 
 def check_file(path: Path) -> None:
     """Raise SlideError if `path` is no file with something in it that we may read."""
-    if path.is_dir():
+    if os.path.isdir(path):  # not Path.is_dir, which raises where one may not look
         raise SlideError(
             f"{path} is a folder, not a slide. Open the slide file itself: for DICOM any one .dcm file in the folder, "
             "for MRXS the .mrxs file beside it. Only OME-Zarr images are folders."

@@ -30,6 +30,9 @@ _MAX_SOURCE = 4096  # pixels a side decoded at once while resampling: bounds mem
 def open_slide(path: str | Path, *, mpp: float | None = None, color_managed: bool = False) -> Slide:
     """Open a slide: SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM, tiled TIFF, or an OME-Zarr folder.
 
+    SVS, the TIFF of Philips, OME-TIFF and other tiled TIFF are decoded directly where their tiles are plain; all else
+    but OME-Zarr, SCN and BIF among it, is read by OpenSlide.
+
     Parameters
     ----------
     path : str or Path
@@ -47,8 +50,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None, color_managed: boo
     Raises
     ------
     SlideError
-        If the file is missing, no slide, cut short or damaged, `mpp` is no possible scale, or the colour profile that
-        is to be applied is damaged.
+        If the file is missing, no slide, cut short or damaged, its channels lie in pages of their own, `mpp` is no
+        possible scale, or the colour profile that is to be applied is damaged.
     """
     return Slide(Path(path), mpp=mpp, color_managed=color_managed)
 
@@ -137,6 +140,13 @@ class Slide:
     def color_managed(self) -> bool:
         """Whether pixels come in sRGB by the colour profile in the file."""
         return self._to_screen is not None
+
+    def as_stored(self) -> Slide:
+        """Return the slide with colours as they are stored, which is how models know them; itself if they are.
+
+        Raises SlideError where it has to be opened anew and cannot be.
+        """
+        return _reopen(self.path, self.mpp_xy, False) if self.color_managed else self
 
     # ----------------------------------------------------------------------------------------------- scale
 

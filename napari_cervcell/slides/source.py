@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -85,7 +86,7 @@ def open_source(path: Path) -> Source:
     SlideError
         If the file is missing, damaged, or no slide.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # not Path.is_dir, which raises where one may not look
         from .omezarr import ZarrSource, is_zarr  # zarr is slow to import
 
         if is_zarr(path):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from .codecs import Decoder, decoder_of, shrinks
+from . import ome
+from .codecs import PLANAR, Decoder, decoder_of, shrinks
 from .problems import SlideError, check_file, damaged, unreadable
 from .source import RGB, Read
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffSource"]
 
-# OpenSlide's names of the formats whose levels may be plain TIFF pages
-_FORMATS = {"aperio", "generic-tiff", "leica", "philips", "ventana"}
+# OpenSlide's names of the formats whose levels may be plain TIFF pages; those of SCN and BIF are put together of areas
+_FORMATS = {"aperio", "generic-tiff", "philips"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
 _LARGE = (
@@ -41,7 +42,10 @@ _LARGE = (
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """The stored tiles of one level, row by row; a length of 0 is a tile that was not scanned."""
+    """The stored tiles of one level, row by row; a length of 0 is a tile that was not scanned.
+
+    `offsets` and `lengths` are (tiles, parts): one part a tile, or three where red, green and blue are stored apart.
+    """
 
     size: tuple[int, int]
     tile: tuple[int, int]
@@ -73,7 +77,7 @@ class TiffSource:
         Raises
         ------
         SlideError
-            If the pixels are of more than 8 bits, which neither can show.
+            If the pixels are of more than 8 bits, or their channels in several pages, which neither can show.
         """
         if handle.properties["openslide.vendor"] not in _FORMATS:
             return None
@@ -125,7 +129,7 @@ class TiffSource:
                 left = tile_column * wide - column
                 part = result[max(0, top) : top + high, max(0, left) : left + wide]
                 index = tile_row * tiles.columns + tile_column
-                if not tiles.lengths[index]:
+                if not tiles.lengths[index].all():
                     part[:] = self.background
                 elif part.shape == decoded.shape and part.flags.c_contiguous:
                     self._decode(tiles, index, part)  # where it belongs
@@ -157,9 +161,11 @@ class TiffSource:
         self._handle.close()
 
     def _decode(self, tiles: _Tiles, index: int, out: RGB) -> None:
-        data = self._stored(int(tiles.offsets[index]), int(tiles.lengths[index]))
+        stored = zip(tiles.offsets[index], tiles.lengths[index], strict=True)
+        parts = [self._stored(int(offset), int(length)) for offset, length in stored]
         try:
-            tiles.decode(data, out)
+            for data, channels in zip(parts, np.split(out, len(parts), axis=2), strict=True):
+                tiles.decode(data, channels)
         except Exception as error:
             # codecs have no common error
             raise unreadable(self._handle.path, error) from error
@@ -188,7 +194,7 @@ class TiffSource:
     def _agrees(self) -> bool:
         """Whether a tile amid the slide looks the same to OpenSlide: writers are free with how they store colours."""
         tiles = self._levels[0]
-        scanned = np.flatnonzero(tiles.lengths)
+        scanned = np.flatnonzero(tiles.lengths.all(axis=1))
         if not len(scanned):
             return False
         row, column = divmod(int(scanned[len(scanned) // 2]), tiles.columns)
@@ -247,27 +253,24 @@ def _index(handle: Handle) -> list[_Tiles] | None:
     An OME-TIFF, among others, keeps its coarser levels below its first page, where OpenSlide does not look.
     """
     properties = handle.properties
-    if "openslide.region[1].x" in properties:  # several areas, each with tiles of its own
-        return None
     with tifffile.TiffFile(handle.path) as tiff:
         first = tiff.pages.first
-        if first.is_tiled and first.bitspersample != 8:
-            raise SlideError(
-                f"{handle.path} has {first.bitspersample} bits per channel, which cannot be shown as a slide: what is "
-                "black and what is white is not known. Export it with 8 bits per channel."
-            )
+        _check_depth(handle.path, first)
+        _check_planes(handle, first)
         pages: list[Any] = [page for page in tiff.pages if page.is_tiled]  # type: ignore[union-attr]
         levels = []
         for i, size in enumerate(handle.sizes):
-            fitting = [page for page in pages if (page.imagewidth, page.imagelength) == size]
             tile = tuple(int(properties.get(f"openslide.level[{i}].tile-{side}", 0)) for side in ("width", "height"))
+            fitting = [page for page in pages if _fits(page, size)]
             if len(fitting) != 1 or (fitting[0].tilewidth, fitting[0].tilelength) != tile:
                 return None
-            levels.append(_tiles_of(fitting[0]))
+            levels.append(_tiles_of(fitting[0], size))
         if any(offset >= tiff.filehandle.size for offset in first.subifds or ()):
             raise damaged(handle.path, "its smaller levels are missing")
         if first.subifds and len(levels) == 1:
-            levels += [_tiles_of(page) for page in first.pages or ()]
+            below: list[Any] = list(first.pages or ())
+            smaller = [_tiles_of(page, (page.imagewidth, page.imagelength)) for page in below]
+            levels += [level for level in smaller if level is not None]  # one in strips is made, as others are
     found = [level for level in levels if level is not None]
     shrinking = all(b.size[0] < a.size[0] and b.size[1] < a.size[1] for a, b in itertools.pairwise(found))
     # tiles that Aperio left out of a level OpenSlide makes from the next finer one
@@ -275,12 +278,43 @@ def _index(handle: Handle) -> list[_Tiles] | None:
     return found if len(found) == len(levels) and shrinking and not gaps else None
 
 
-def _tiles_of(page: Any) -> _Tiles | None:
+def _check_depth(path: Path, first: Any) -> None:
+    if first.is_tiled and first.bitspersample != 8:
+        raise SlideError(
+            f"{path} has {first.bitspersample} bits per channel, which cannot be shown as a slide: what is "
+            "black and what is white is not known. Export it with 8 bits per channel."
+        )
+
+
+def _check_planes(handle: Handle, first: Any) -> None:
+    counts = ome.planes(ome.pixels_of(handle.properties), first.samplesperpixel)
+    if said := ", ".join(f"{count} {name}" for name, count in counts.items() if count > 1):
+        raise SlideError(
+            f"{handle.path} is an OME-TIFF of {said} in pages of their own, of which a slide would show the first one "
+            "only. Export it as RGB: its three channels in one page, one plane and one time point."
+        )
+
+
+def _fits(page: Any, size: tuple[int, int]) -> bool:
+    """Whether a page may be the level of that size: Philips fills its pages up to whole tiles."""
+    padded = tuple(-(-side // step) * step for side, step in zip(size, (page.tilewidth, page.tilelength), strict=True))
+    return (page.imagewidth, page.imagelength) in (size, padded)
+
+
+def _tiles_of(page: Any, size: tuple[int, int]) -> _Tiles | None:
+    """Return the tiles of a page, which may be filled up beyond `size`; None where they cannot be decoded here."""
     decode = decoder_of(page)
     if decode is None or not page.is_tiled:
         return None
-    size, tile = (page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)
-    columns, rows = (-(-side // step) for side, step in zip(size, tile, strict=True))
+    tile = page.tilewidth, page.tilelength
+    columns, rows = -(-page.imagewidth // tile[0]), -(-page.imagelength // tile[1])
+    parts = 3 if page.planarconfig == PLANAR else 1
     offsets, lengths = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
-    whole = len(offsets) == len(lengths) == columns * rows and lengths.max() < _MOST and tile[0] * tile[1] * 3 < _MOST
-    return _Tiles(size, tile, columns, offsets, lengths, decode, shrinks(page)) if whole else None
+    if not (
+        len(offsets) == len(lengths) == columns * rows * parts
+        and lengths.max() < _MOST
+        and tile[0] * tile[1] * 3 < _MOST
+    ):
+        return None
+    offsets, lengths = (stored.reshape(parts, -1).T for stored in (offsets, lengths))  # all red ones come first
+    return _Tiles(size, tile, columns, offsets, lengths, decode, shrinks(page))

@@ -263,7 +263,7 @@ class Desk(QObject):
         if self.session is None or self.detection.running:
             return
         self.detection.start(
-            self.slide,
+            self.slide.as_stored(),
             self._case,
             self.loader(choice),
             device=device,

@@ -85,7 +85,7 @@ class CurrentNucleus(QObject):
 
         def measure() -> tuple[int, Nucleus | None]:
             self._model = self._model or load_outliner()
-            return number, nucleus_of(self._model, slide, box, others)
+            return number, nucleus_of(self._model, slide.as_stored(), box, others)
 
         worker = create_worker(measure, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(self._take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,7 @@ _READERS = {
     "openslide": "OpenSlide",
     "zarr": "Zarr",
 }
+_NOT_APPLIED = "yes, not applied: Preferences > Plugins > CervCell has it applied to slides opened from then on"
 _NOTICE = "background: rgba(214, 137, 16, 55); border-left: 4px solid #d68910; padding: 5px 8px;"
 
 
@@ -53,7 +55,7 @@ def summary(slide: Slide) -> list[tuple[str, str]]:
         pixel = f"{x:.4g} µm" if np.isclose(x, y) else f"{x:.4g} × {y:.4g} µm"
     power = slide.objective_power
     levels = ", ".join(f"1:{level.downsample:.4g}" for level in slide.levels)
-    profile = "none" if slide.icc is None else "yes, applied" if slide.color_managed else "yes, not applied"
+    profile = "none" if slide.icc is None else "yes, applied" if slide.color_managed else _NOT_APPLIED
     return [
         ("Size", size),
         ("One pixel", pixel),
@@ -67,7 +69,7 @@ def summary(slide: Slide) -> list[tuple[str, str]]:
 
 
 def _file_size(slide: Slide) -> str:
-    if slide.path.is_dir():
+    if os.path.isdir(slide.path):
         return "a folder"
     try:
         size = slide.path.stat().st_size

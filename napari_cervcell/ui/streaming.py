@@ -13,13 +13,14 @@ from weakref import WeakKeyDictionary
 from ..slides import layers as slide_layers
 from ..slides.cache import TILES
 from ..slides.layers import LayerData
+from ..slides.samples import sample_slide
 from ..slides.stream import Stream
 from ..slides.streamlevel import StreamLevel
 
 if TYPE_CHECKING:
     from .painter import Painter
 
-__all__ = ["follow", "get_reader", "is_sharp", "open_sample", "stream_of"]
+__all__ = ["follow", "get_reader", "is_sharp", "open_sample", "read", "stream_of"]
 
 _FIRST_PICTURE = 0.15  # seconds that opening waits for the slide in small; mostly it is there much sooner
 
@@ -28,13 +29,35 @@ _painters: WeakKeyDictionary[Stream, Painter] = WeakKeyDictionary()
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Return napari's reader for slides, or None; see `slides.layers.get_reader`."""
-    read = slide_layers.get_reader(path)
-    return None if read is None else lambda path: _listened_to(read(path))
+    return None if slide_layers.get_reader(path) is None else read
+
+
+def read(path: str | Sequence[str]) -> list[LayerData]:
+    """Return slides of whatever name as napari layer data, by the settings of the plugin.
+
+    Raises SlideError where one cannot be opened.
+    """
+    from napari import Viewer
+    from napari.settings import get_plugin_settings
+    from qtpy.QtWidgets import QApplication
+
+    if QApplication.instance() is None:
+        return slide_layers.read(path)  # nobody looks: whoever asks waits for the pixels
+    settings = get_plugin_settings("napari-cervcell").slides
+    TILES.capacity = settings.cache_mb << 20
+    layers = slide_layers.read(path, color_managed=settings.color_managed)
+    for viewer in list(Viewer._instances):  # napari has no public list of its windows
+        follow(viewer)
+    for data, _, _ in layers:
+        stream = stream_of(data)
+        _painter(stream)
+        stream.begin(_FIRST_PICTURE)
+    return layers
 
 
 def open_sample() -> list[LayerData]:
     """Return the sample slide as napari layer data."""
-    return _listened_to(slide_layers.open_sample())
+    return read(str(sample_slide()))
 
 
 def stream_of(data: Any) -> Stream | None:
@@ -59,28 +82,6 @@ def is_sharp(layer: Any) -> bool:
     """Whether a slide's layer shows, as far as it has been drawn, every tile at its right size."""
     stream = stream_of(layer.data)
     return stream is None or (stream.is_sharp and (stream not in _painters or _painters[stream].is_idle))
-
-
-def _listened_to(read: list[LayerData]) -> list[LayerData]:
-    from napari import Viewer
-    from qtpy.QtWidgets import QApplication
-
-    if QApplication.instance() is None:
-        return read  # nobody looks: whoever asks waits for the pixels
-    _set_cache_size()
-    for viewer in list(Viewer._instances):  # napari has no public list of its windows
-        follow(viewer)
-    for data, _, _ in read:
-        stream = stream_of(data)
-        _painter(stream)
-        stream.begin(_FIRST_PICTURE)
-    return read
-
-
-def _set_cache_size() -> None:
-    from napari.settings import get_plugin_settings
-
-    TILES.capacity = get_plugin_settings("napari-cervcell").slides.cache_mb << 20
 
 
 def _painter(stream: Stream) -> Painter:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import ImageCms
 from qtpy import QT5
 from qtpy.QtWidgets import QApplication
 
 from napari_cervcell.slides import Slide, SlideError
 from napari_cervcell.slides.cache import TILES
 from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.properties_dialog import summary
 from napari_cervcell.ui.streaming import is_sharp, stream_of
 
 
@@ -230,18 +235,37 @@ def test_closing_the_window_waits_for_no_disk_and_leaves_no_thread(
     qtbot.waitUntil(lambda: not any(t.name == "cervcell-reader" for t in threading.enumerate()), timeout=30000)
 
 
-def test_cache_size_is_a_setting(sit_down, slide_path: Path) -> None:
+@pytest.fixture
+def settings() -> Iterator[Any]:
+    """The plugin's settings for slides, which are as they were afterwards."""
     from napari.settings import get_plugin_settings
 
-    from napari_cervcell.slides.cache import TILES
-
     settings = get_plugin_settings("napari-cervcell").slides
-    before = settings.cache_mb
+    before = settings.cache_mb, settings.color_managed
+    yield settings
+    settings.cache_mb, settings.color_managed = before
+
+
+def test_cache_size_is_a_setting(sit_down, slide_path: Path, settings) -> None:
     settings.cache_mb = 300
-    try:
-        hands: Hands = sit_down(slide_path)
-        hands.wait_sharp()
-        assert TILES.capacity == 300 << 20
-        assert 0 < TILES.nbytes <= TILES.capacity
-    finally:
-        settings.cache_mb = before
+    hands: Hands = sit_down(slide_path)
+    hands.wait_sharp()
+    assert TILES.capacity == 300 << 20
+    assert 0 < TILES.nbytes <= TILES.capacity
+
+
+def test_colours_by_the_profile_are_a_setting(sit_down, tmp_path: Path, settings) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"????"), (b"bXYZ", b"rXYZ"), (b"????", b"bXYZ")):
+        icc = icc.replace(old, new)  # of a scanner that calls red what is blue
+    pixels = np.full((512, 512, 3), (200, 120, 160), np.uint8)
+    path = tmp_path / "coloured.tiff"
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", iccprofile=icc)
+    settings.color_managed = True
+    widget = sit_down(path).widget
+    assert np.abs(np.asarray(widget.desk.layer.data[0])[0, 0] - (160.0, 120.0, 200.0)).max() < 5
+    assert ("Colour profile", "yes, applied") in summary(widget.desk.slide)
+    settings.color_managed = False
+    widget.open_slide(path)
+    np.testing.assert_array_equal(np.asarray(widget.desk.layer.data[0]), pixels)
+    assert "Preferences > Plugins > CervCell" in dict(summary(widget.desk.slide))["Colour profile"]

@@ -49,6 +49,15 @@ def test_a_copy_shows_the_same_colours(write_slide, noise) -> None:
     np.testing.assert_array_equal(copy.deepcopy(slide).tile(0, 0, 0), slide.tile(0, 0, 0))
 
 
+def test_models_get_the_colours_as_they_are_stored(write_slide, noise) -> None:
+    slide = open_slide(write_slide([noise], iccprofile=profile(gamma=1.0)), mpp=0.3, color_managed=True)
+    stored = slide.as_stored()
+    assert (slide.tile(0, 0, 0) != noise).any()
+    np.testing.assert_array_equal(stored.tile(0, 0, 0), noise)
+    assert stored.mpp == 0.3
+    assert stored.as_stored() is stored
+
+
 def test_slide_without_a_profile_is_as_stored(write_slide, noise) -> None:
     with open_slide(write_slide([noise]), color_managed=True) as slide:
         assert slide.icc is None

@@ -22,7 +22,8 @@ KINDS = {
     "RGB": "direct",
     "JPEG2000 YCbCr": "direct",
     "OME-TIFF": "direct",
-    "planes": "openslide",
+    "planes": "direct",
+    "PackBits": "openslide",
     "OME-Zarr": "zarr",
 }
 TRUNCATIONS, FLIPS = 3, 30  # of each kind
@@ -43,7 +44,10 @@ def victim(request: pytest.FixtureRequest, tmp_path: Path, write_svs, write_zarr
     elif request.param == "planes":
         path = path.with_suffix(".tiff")
         planes = np.moveaxis(levels[0], 2, 0)
-        tifffile.imwrite(path, planes, tile=(64, 64), photometric="rgb", planarconfig="separate", compression="zlib")
+        tifffile.imwrite(path, planes, tile=(64, 64), photometric="rgb", planarconfig="separate", compression="lzw")
+    elif request.param == "PackBits":
+        path = path.with_suffix(".tiff")
+        tifffile.imwrite(path, levels[0], tile=(64, 64), photometric="rgb", compression="packbits")
     elif request.param == "OME-Zarr":
         path = write_zarr(levels, axes="yxc", name="victim.zarr")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_codings_of_libraries(write_slide, levels, settings: dict[str, Any]) -> 
         {"photometric": "minisblack"},
         {"photometric": "minisblack", "compression": "jpeg"},
         {"photometric": "rgb", "extrasamples": ["unassalpha"]},
-        {"photometric": "rgb", "planarconfig": "separate"},
+        {"photometric": "rgb", "planarconfig": "separate", "compression": "packbits"},
     ],
     ids=str,
 )
@@ -122,20 +123,105 @@ def test_tiles_that_aperio_left_out_come_from_the_next_finer_level(write_svs, le
     assert_shown_as_by_openslide(path, reader="openslide")
 
 
-def test_levels_of_an_ome_tiff_are_found_below_its_first_page(tmp_path: Path, levels) -> None:
-    path = tmp_path / "made.ome.tiff"
-    options: dict[str, Any] = {"photometric": "rgb", "tile": (TILE, TILE), "compression": "lzw"}
-    with tifffile.TiffWriter(path, ome=True) as tiff:
-        scale = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
-        tiff.write(levels[0], subifds=2, metadata={"axes": "YXS", "PhysicalSizeX": 0.5}, **options, **scale)
-        for level in levels[1:]:
-            tiff.write(level, subfiletype=1, **options)
-    with open_slide(path) as slide:
-        assert slide.reader == "direct"
+@pytest.fixture
+def write_ome(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes levels as an OME-TIFF with what its XML is to say; the last of them may be odd."""
+
+    def write(levels: Sequence[np.ndarray], said: dict[str, Any], last: Any = None, **settings: Any) -> Path:
+        path = tmp_path / "made.ome.tiff"
+        options: dict[str, Any] = {"photometric": "rgb", "tile": (TILE, TILE), "compression": "lzw"} | settings
+        with tifffile.TiffWriter(path, ome=True) as tiff:
+            tiff.write(levels[0], subifds=len(levels) - 1, metadata=said, **options)
+            for i, level in enumerate(levels[1:], 2):
+                tiff.write(level, subfiletype=1, **options | (last or {} if i == len(levels) else {}))
+        return path
+
+    return write
+
+
+def assert_is(slide: Slide, levels: Sequence[np.ndarray]) -> None:
+    assert slide.reader == "direct"
+    assert len(slide.levels) == len(levels)
+    for i, level in enumerate(levels):
+        np.testing.assert_array_equal(slide.read_region(0, 0, *level.shape[1::-1], i), level)
+
+
+def test_levels_of_an_ome_tiff_are_found_below_its_first_page(write_ome, levels) -> None:
+    with open_slide(write_ome(levels, {"axes": "YXS"})) as slide:
+        assert_is(slide, levels)
         assert [level.downsample for level in slide.levels] == [1, 2, 4]
-        assert slide.mpp == 0.5
-        for i, level in enumerate(levels):
-            np.testing.assert_array_equal(slide.read_region(0, 0, *level.shape[1::-1], i), level)
+        assert slide.mpp is None
+
+
+@pytest.mark.parametrize("predictor", [False, True])
+def test_an_ome_tiff_whose_colours_are_stored_apart(write_ome, levels, predictor: bool) -> None:
+    apart = [np.ascontiguousarray(np.moveaxis(level, 2, 0)) for level in levels]
+    path = write_ome(apart, {"axes": "SYX"}, planarconfig="separate", predictor=predictor)
+    with open_slide(path) as slide:
+        assert_is(slide, levels)
+        np.testing.assert_array_equal(slide.read_region(40, 30, 300, 200), levels[0][30:230, 40:340])
+
+
+def test_a_level_of_an_ome_tiff_without_tiles_does_not_cost_the_others(write_ome, levels) -> None:
+    with open_slide(write_ome(levels, {"axes": "YXS"}, last={"tile": None})) as slide:
+        assert_is(slide, levels[:2])
+
+
+@pytest.mark.parametrize(("unit", "size"), [("µm", 0.5), ("nm", 500), ("mm", 0.0005), ("pixel", None)])
+def test_scale_of_an_ome_tiff(write_ome, levels, unit: str, size: float | None) -> None:
+    sides = {f"PhysicalSize{axis}{what}": value for axis in "XY" for what, value in (("", size or 1), ("Unit", unit))}
+    print_resolution = {"resolution": (72, 72), "resolutionunit": "INCH"}
+    with open_slide(write_ome(levels, {"axes": "YXS", **sides}, **print_resolution)) as slide:
+        assert slide.mpp == (size and pytest.approx(0.5))
+
+
+@pytest.mark.parametrize(("axes", "said"), [("CYX", "3 channels"), ("ZYXS", "3 focal planes")])
+def test_planes_in_pages_of_their_own_are_refused(tmp_path: Path, levels, axes: str, said: str) -> None:
+    pixels = np.ascontiguousarray(np.moveaxis(levels[0], 2, 0)) if axes == "CYX" else np.stack([levels[0]] * 3)
+    path = tmp_path / "planes.ome.tiff"
+    photometric = "minisblack" if axes == "CYX" else "rgb"
+    tifffile.imwrite(path, pixels, ome=True, photometric=photometric, tile=(TILE, TILE), metadata={"axes": axes})
+    with pytest.raises(SlideError, match=rf"planes\.ome\.tiff is an OME-TIFF of {said}.*Export it as RGB"):
+        open_slide(path)
+
+
+def test_philips_fills_its_pages_up_to_whole_tiles(tmp_path: Path, levels) -> None:
+    """The levels end before their pages do; what fills them up is not shown."""
+    sides = [(TILE * 12 >> i, TILE * 9 >> i) for i in range(3)]
+    stated, pages = [], []
+    for i, (width, height) in enumerate(sides):
+        page = np.zeros((-(-height // TILE) * TILE, -(-width // TILE) * TILE, 3), np.uint8)
+        page[:height, :width] = np.tile(levels[i], (2, 2, 1))[:height, :width]
+        pages.append(page)
+        spacing = " ".join([f"&quot;{0.00025 * 2**i:g}&quot;"] * 2)
+        stated.append(
+            '<DataObject ObjectType="PixelDataRepresentation">'
+            + attribute("DICOM_PIXEL_SPACING", spacing)
+            + attribute("PIIM_PIXEL_DATA_REPRESENTATION_COLUMNS", page.shape[1])
+            + attribute("PIIM_PIXEL_DATA_REPRESENTATION_NUMBER", i)
+            + attribute("PIIM_PIXEL_DATA_REPRESENTATION_ROWS", page.shape[0])
+            + "</DataObject>"
+        )
+    scanned = attribute("PIM_DP_IMAGE_TYPE", "WSI") + attribute(
+        "PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE", f"<Array>{''.join(stated)}</Array>"
+    )
+    image = f'<Array><DataObject ObjectType="DPScannedImage">{scanned}</DataObject></Array>'
+    xml = f'<DataObject ObjectType="DPUfsImport">{attribute("PIM_DP_SCANNED_IMAGES", image)}</DataObject>'
+    path = tmp_path / "made.tiff"
+    with tifffile.TiffWriter(path) as tiff:
+        for i, page in enumerate(pages):
+            options: dict[str, Any] = {"photometric": "rgb", "compression": "lzw", "tile": (TILE, TILE)}
+            options |= {"metadata": None, "software": "Philips DP v1.0", "subfiletype": int(i > 0)}
+            tiff.write(page, description=f"level={i}" if i else xml, **options)
+    assert_shown_as_by_openslide(path)
+    with open_slide(path) as slide:
+        assert slide.format == "philips"
+        assert [(level.width, level.height) for level in slide.levels] == sides
+        assert sides[2][1] < pages[2].shape[0]
+
+
+def attribute(name: str, value: object) -> str:
+    return f'<Attribute Name="{name}">{value}</Attribute>'
 
 
 def test_regions_anywhere_are_cut_right(write_slide, levels) -> None:

@@ -11,11 +11,11 @@ import pytest
 import tifffile
 
 from napari_cervcell.slides import Slide, SlideError, sample_slide
-from napari_cervcell.slides.layers import get_reader, open_sample
+from napari_cervcell.slides.layers import get_reader, read
 
 
 def test_sample_is_one_multiscale_image_in_micrometres() -> None:
-    ((data, settings, kind),) = open_sample()
+    ((data, settings, kind),) = read(str(sample_slide()))
     assert kind == "image"
     assert settings["name"] == "cric_sample"
     assert settings["scale"] == pytest.approx((0.25, 0.25))
@@ -60,7 +60,7 @@ def test_broken_slides_are_explained_not_passed_on(tmp_path: Path, name: str) ->
 
 def test_reading_a_slide_loads_neither_torch_nor_qt_nor_napari() -> None:
     code = (
-        "import sys; from napari_cervcell.slides.layers import open_sample; open_sample(); "
+        "import sys; from napari_cervcell.slides import layers, sample_slide; layers.read(str(sample_slide())); "
         "print([m for m in ('torch', 'qtpy', 'PyQt5', 'PyQt6', 'napari') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,21 @@ def test_missing_file(tmp_path: Path) -> None:
     message = refusal(tmp_path / "gone.svs")
     assert "no file" in message
     assert "Check the name" in message
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / f"{'y' * 300}.svs")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that this user may not look into")
+def test_a_file_in_a_folder_that_is_closed_to_us(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    try:
+        message = refusal(closed / "slide.svs")
+    finally:
+        closed.chmod(0o755)
+    assert "Check the permissions" in message
 
 
 def test_directory(tmp_path: Path) -> None:

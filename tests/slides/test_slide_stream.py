@@ -17,6 +17,8 @@ from PIL import Image
 
 from napari_cervcell.slides import Slide, SlideError, sample_slide
 from napari_cervcell.slides.cache import Place, TileCache
+from napari_cervcell.slides.grids import Grid
+from napari_cervcell.slides.overview import Overview
 from napari_cervcell.slides.readers import Readers
 from napari_cervcell.slides.stream import Stream
 
@@ -279,6 +281,27 @@ def test_on_a_slide_of_one_level_what_is_looked_at_goes_before_the_overview(writ
     until(stream.overview.complete.is_set)
     assert np.abs(stream.overview.pixels.astype(int) - 115.5).max() < 8
     stream.stop()
+
+
+def test_samples_of_a_finer_tile_do_not_land_on_the_tile_itself() -> None:
+    fine = Grid(0, 128, 128, 64, (128.0, 128.0))
+    coarse = Grid(1, 64, 64, 64, (64.0, 64.0), finer=fine)
+    overview = Overview(coarse, (255, 255, 255))
+    made = np.full((64, 64, 3), 200, np.uint8)
+    other = threading.Thread(target=overview.add, args=(coarse, 0, 0, made))
+
+    class Late(np.ndarray):
+        """Its pixels are taken while another thread brings the tile itself."""
+
+        def __getitem__(self, key: Any) -> np.ndarray:
+            other.start()
+            other.join(0.2)
+            return np.asarray(self)[key]
+
+    overview.add(fine, 0, 0, np.zeros((64, 64, 3), np.uint8).view(Late))
+    other.join()
+    assert overview.complete.is_set()
+    np.testing.assert_array_equal(overview.pixels, made)
 
 
 def test_a_pan_has_what_comes_next_read(streamed) -> None:

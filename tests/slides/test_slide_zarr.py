@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,40 @@ def test_other_arrays_are_refused_and_left_to_other_readers(write_zarr, noise, t
         open_slide(bare)
     assert get_reader(str(deep)) is None
     assert get_reader(str(bare)) is None
+
+
+def restate(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what an OME-Zarr says of its image."""
+    group = zarr.open_group(path)
+    said = dict(group.attrs["ome"])
+    change(said["multiscales"][0])
+    group.attrs["ome"] = said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.update(coordinateTransformations=[{"type": "scale", "scale": [0.5, 2]}]),
+        lambda said: said["datasets"][0].update(coordinateTransformations=[{"type": "scale", "path": "scales"}]),
+        lambda said: said["datasets"][0].update(path="group"),
+        lambda said: said["datasets"].clear(),
+        lambda said: said.pop("axes"),
+    ],
+    ids=["too few numbers", "numbers elsewhere", "a group", "no datasets", "no axes"],
+)
+def test_wrong_metadata_are_explained(write_zarr, levels, change: Callable[[dict[str, Any]], object]) -> None:
+    path = write_zarr(levels)
+    zarr.open_group(path).create_group("group")
+    restate(path, change)
+    with pytest.raises(SlideError, match=r"made\.zarr is no OME-Zarr image that can be read.*export it again"):
+        open_slide(path)
+
+
+def test_a_unit_without_a_scale_is_no_scale(write_zarr, levels) -> None:
+    path = write_zarr(levels)
+    restate(path, lambda said: [dataset.pop("coordinateTransformations") for dataset in said["datasets"]])
+    with open_slide(path) as slide:
+        assert slide.mpp is None
 
 
 def test_damage_is_told(write_zarr, levels) -> None:
