@@ -66,6 +66,12 @@ class Known:
             mined = boxes[look_alikes(centres_of(boxes), centres_of(annotations.boxes), checked, slide.mpp)]
         return cls(annotations, checked, mined)
 
+    def seen_in(self, windows: Iterable[Window], side: float, rim: float) -> Known:
+        """Return what `windows` of `side` level-0 px show, and `rim` level-0 px around each."""
+        frames = np.array([_frame(window, side, rim) for window in windows]).reshape(-1, 4)
+        annotated, mined = (within(centres_of(boxes), frames) for boxes in (self.annotations.boxes, self.mined))
+        return Known(self.annotations[annotated], self.checked, self.mined[mined])
+
 
 def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return bool (n,): which annotated cells judge models and never train them. Stable: it depends on the id alone."""
@@ -95,9 +101,13 @@ def _downsample(slide: Slide, mpp: float) -> float:
 
 
 def annotated_windows(annotations: Annotations, side: float) -> list[Window]:
-    """Return the windows of `side` level-0 px with annotations in them, that of the newest first."""
-    centres = centres_of(annotations.boxes)[np.argsort(-annotations.ids)]
-    return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres))
+    """Return the windows of `side` level-0 px with annotations in them, that of the first first."""
+    return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres_of(annotations.boxes)))
+
+
+def _frame(window: Window, side: float, rim: float) -> tuple[float, float, float, float]:
+    column, row = window
+    return column * side - rim, row * side - rim, (column + 1) * side + rim, (row + 1) * side + rim
 
 
 def checked_windows(checked: NDArray[np.float32], side: float) -> list[Window]:
@@ -124,21 +134,20 @@ def read_windows(
     back = held_back(annotations.ids)
     rejected = annotations.states == State.REJECTED
     whole = (side + 2 * rim) * downsample
-    for column, row in windows:
-        x1, y1 = (column * side - rim) * downsample, (row * side - rim) * downsample
+    for window in windows:
+        frame = _frame(window, side * downsample, rim * downsample)
+        x1, y1 = frame[:2]
         rgb = slide.read_scaled(x1, y1, whole, whole, downsample)
 
         def mapped(boxes: NDArray[np.float32], x1: float = x1, y1: float = y1) -> NDArray[np.float32]:
             moved: NDArray[np.float32] = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(downsample)
             return moved
 
-        inside, mined = (
-            ((places > (x1, y1)) & (places < (x1 + whole, y1 + whole))).all(1) for places in (centres, mined_at)
-        )
+        inside, mined = (within(places, np.array([frame])) for places in (centres, mined_at))
         cells = inside & ~back & ~rejected
         negatives = np.concatenate([annotations.boxes[inside & ~back & rejected], known.mined[mined]])
         yield Field(
-            f"{column}-{row}",
+            "{}-{}".format(*window),
             rgb,
             mpp,
             mapped(annotations.boxes[cells]),

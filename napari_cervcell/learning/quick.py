@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ..casefile import Case
+from ..casefile import Annotations, Case, State
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
@@ -16,7 +16,7 @@ from .evaluation import evaluate
 from .features import FeatureMemory, HeadAlone, Remembering
 from .fields import Field
 from .fitting import FitSettings, Step
-from .known import Known, RoundError, annotated_windows, checked_windows, held_back, read_windows
+from .known import Known, RoundError, Window, annotated_windows, checked_windows, held_back, read_windows
 from .newclasses import imprint
 from .recipe import recipe_for
 from .rounds import (
@@ -38,7 +38,8 @@ __all__ = ["prepare", "quick_round"]
 
 _WINDOW, _RIM = 160, 48  # px of the network's input: small, for corrections lie far apart
 _BARE = 32  # px of the rim that give context and are not learnt from
-_WINDOWS = 256  # at most, those of the newest corrections, and half as many of checked regions
+_WINDOWS = 256  # of corrections that are no rejections, at most, and half as many of checked regions
+_LOOKS = 2 * (_WINDOWS + _WINDOWS // 2)  # at the case, upright and upside down; where windows are more, one at each
 _BATCH = 16
 
 
@@ -89,7 +90,7 @@ def quick_round(
     objective = objective_of([*fields, *earlier], student, seed, recipe)
     learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
     student.network.head = learnt.head
-    model = Model(student.network, card_of(student, parent, "quick round", settings, known, seed))
+    model = Model(student.network, card_of(student, parent, "quick round", settings, eyes.seen(slide, known), seed))
 
     say("Comparing with the model in use")
     outcome = compared(eyes.behind(model), eyes.model, slide, known.annotations, watched, memory.measure)
@@ -143,15 +144,48 @@ class _Eyes:
         return Model(Remembering(model.network, self._memory), model.card)
 
     def of_case(self, slide: Slide, known: Known) -> Iterator[Seen]:
-        mpp = self.model.mpp
-        side = _WINDOW * mpp / (slide.mpp or mpp)
-        windows = annotated_windows(known.annotations, side)[:_WINDOWS]
-        regions = checked_windows(known.checked, side)
-        windows += regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
-        for field in read_windows(slide, known, mpp, dict.fromkeys(windows), _WINDOW, _RIM):
-            yield see(field, self.network, mpp, self._assignment, rim=_BARE)
+        """Of every window two looks, as the network detects, or one where there are many."""
+        windows = quick_windows(known, self._side(slide))
+        both = 2 * len(windows) <= _LOOKS
+        fields = read_windows(slide, known, self.model.mpp, windows, _WINDOW, _RIM)
+        for window, field in zip(windows, fields, strict=True):
+            turns = (False, True) if both else [bool(sum(window) % 2)]
+            yield see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=turns)
+
+    def seen(self, slide: Slide, known: Known) -> Known:
+        """Return what of `known` is in the fields of :meth:`of_case`."""
+        side = self._side(slide)
+        return known.seen_in(quick_windows(known, side), side, side * _RIM / _WINDOW)
+
+    def _side(self, slide: Slide) -> float:
+        """Side of a window, level-0 px."""
+        return _WINDOW * self.model.mpp / (slide.mpp or self.model.mpp)
 
     def of_replay(self, fields: list[Field]) -> Iterator[Seen]:
         """Of every earlier field one look: they are many, and known well."""
         for i, field in enumerate(fields[::2]):
             yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)])
+
+
+def quick_windows(known: Known, side: float) -> list[Window]:
+    """Return the windows of `side` level-0 px that a quick round looks at, what it needs most first.
+
+    Every rejection that it may learn from is in them. Looking takes time, so those of other corrections are at most
+    `_WINDOWS`, chosen by :func:`_in_turn`, and those of checked regions half as many, evenly spread.
+    """
+    learnt = known.annotations[~held_back(known.annotations.ids)]
+    rejected = learnt.states == State.REJECTED
+    rejections = dict.fromkeys(annotated_windows(learnt[rejected], side))
+    others = [w for w in annotated_windows(_in_turn(learnt[~rejected]), side) if w not in rejections]
+    regions = checked_windows(known.checked, side)
+    regions = regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
+    return list(dict.fromkeys([*rejections, *others[:_WINDOWS], *regions]))
+
+
+def _in_turn(annotations: Annotations) -> Annotations:
+    """Return the newest of every class, then the second newest of every class, and so on: a rare class is soon done."""
+    newest = annotations[::-1]
+    turn = np.zeros(len(newest), np.int64)
+    for label in np.unique(newest.labels):
+        turn[newest.labels == label] = np.arange(np.count_nonzero(newest.labels == label))
+    return newest[np.argsort(turn, kind="stable")]

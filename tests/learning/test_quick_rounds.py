@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from napari_cervcell.casefile import Case, State, Verdict, open_case
-from napari_cervcell.learning import TrainingProcess, current_model, held_back
+from napari_cervcell.learning import TrainingProcess, current_model, held_back, quick
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.features import FeatureMemory, HeadAlone, Remembering
 from napari_cervcell.learning.fields import Field
-from napari_cervcell.learning.quick import prepare, quick_round
+from napari_cervcell.learning.known import Known
+from napari_cervcell.learning.quick import prepare, quick_round, quick_windows
 from napari_cervcell.learning.recipe import COLD, recipe_for
 from napari_cervcell.learning.rounds import judge
 from napari_cervcell.learning.seen import PATCH, SeenSampler, see
@@ -174,6 +175,46 @@ def test_a_quick_round_learns_and_changes_the_head_alone(reviewed: Path, sample:
     assert len(outcome.metrics["gradient_balance"]) == 2
     assert all(r >= 0 for ratios in outcome.metrics["gradient_balance"] for r in ratios)
     assert isinstance(HeadAlone(outcome.model.network).head, type(before.network.head))
+
+
+def apart(kinds: list[tuple[str, int]]) -> list[Verdict]:
+    """Verdicts of these kinds and labels, each in a window of its own."""
+    places = [(300 + 600 * (i % 17), 300 + 600 * (i // 17)) for i in range(len(kinds))]
+    return [
+        Verdict(kind, (x - 30, y - 30, x + 30, y + 30), label)
+        for (x, y), (kind, label) in zip(places, kinds, strict=True)
+    ]
+
+
+def test_rejections_are_never_dropped_and_rare_classes_keep_their_cells(sample: Slide, tmp_path: Path) -> None:
+    rejections, rare, common = [("reject", -1)] * 300, [("add", 5)] * 20, [("add", 0)] * 400
+    with open_case(tmp_path / "large.cervcell", sample) as case:
+        case.record(apart(rejections + rare + common))
+        known = Known.of(case, sample)
+    side = 256.0
+    windows = quick_windows(known, side)
+    seen = known.seen_in(windows, side, 0).annotations
+    learnt = known.annotations[~held_back(known.annotations.ids)]
+    assert set(learnt.ids[learnt.states == State.REJECTED]) <= set(seen.ids)
+    assert set(learnt.ids[learnt.labels == 5]) <= set(seen.ids)
+    # of the others the newest, and no more than can be looked at in time
+    others = learnt.ids[learnt.labels == 0]
+    kept = np.isin(others, seen.ids)
+    assert 200 < kept.sum() < 256 < len(others)
+    assert kept[-kept.sum() :].all()
+
+
+def test_a_model_says_what_it_has_learnt_from_and_no_more(
+    sample: Slide, quick_file: Path, memory: FeatureMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick, "_WINDOWS", 3)
+    with open_case(tmp_path / "few.cervcell", sample) as case:
+        case.use_round(import_model(case, quick_file))
+        case.record(apart([("reject", -1)] * 8 + [("add", 0)] * 10))
+        training = quick_round(case, sample, memory, steps=2).model.card["training"]
+        said = case.annotations()
+    rejections = int((~held_back(said.ids) & (said.states == State.REJECTED)).sum())
+    assert (training["rejections"], training["corrections"]) == (rejections, rejections + 3)
 
 
 def test_preparing_leaves_nothing_to_look_at(reviewed: Path, sample: Slide, memory: FeatureMemory) -> None:
