@@ -68,10 +68,15 @@ class Commands:
             self.desk.do(say, None)
 
     def next(self) -> None:
-        self.desk.do(self.desk.session.next)
+        self._lead(self.desk.session.next)
 
     def previous(self) -> None:
-        self.desk.do(self.desk.session.previous)
+        self._lead(self.desk.session.previous)
+
+    def _lead(self, go: Callable[..., object], *to: object) -> None:
+        """Go to one cell: verdicts then speak of that one, also where it is among those selected in the gallery."""
+        self._widget.gallery_panel.gallery.clear_selection()
+        self.desk.do(go, *to)
 
     def undo(self) -> None:
         self.desk.do(self.desk.session.undo)
@@ -121,7 +126,7 @@ class Commands:
     def click(self, index: int | None) -> None:
         self._led_by_click = True  # what is clicked is in sight: the canvas stays where it is
         try:
-            self.desk.session.select(index)
+            self._lead(self.desk.session.select, index)
         finally:
             self._led_by_click = False
 

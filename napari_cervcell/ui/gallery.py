@@ -324,14 +324,17 @@ class Gallery(QAbstractScrollArea):
         self.viewport().update()
 
     def clear_selection(self) -> None:
-        self._selected[:] = False
-        self.selection_changed.emit()
-        self.viewport().update()
+        """Select nothing: a verdict then speaks of the current cell alone."""
+        self._at = self._anchor = None
+        if self._selected.any():
+            self._selected[:] = False
+            self.selection_changed.emit()
+            self.viewport().update()
 
     def _follow(self, row: int | None) -> None:
-        """Select nothing where another cell has become current elsewhere: a verdict then speaks of that one."""
-        if self._at is not None and row != self._sheet.rows[self._at] and row not in self.selection:
-            self._at = self._anchor = None
+        """Select nothing where another cell has become current elsewhere, but for one of those selected (undo)."""
+        is_own = self._at is not None and row == self._sheet.rows[self._at]
+        if not is_own and row not in self.selection:
             self.clear_selection()
         self.viewport().update()
 

@@ -145,6 +145,43 @@ def test_a_verdict_after_next_speaks_of_the_next_cell_not_of_the_selection(hands
     assert session.states[selected] == 0
 
 
+def test_a_click_on_the_canvas_speaks_of_one_cell_also_of_those_selected(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    click(hands, 0)
+    click(hands, 3, SHIFT)
+    clicked = order(hands)[1]
+    hands.look_at(session.cells.boxes[clicked])
+    hands.click_at(*session.index.points[clicked].tolist())
+    hands.key("x")
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [clicked]
+
+
+def test_next_speaks_of_one_cell_also_of_those_selected(hands: Hands) -> None:
+    session, gallery = hands.widget.desk.session, gallery_of(hands)
+    click(hands, 0)
+    QTest.keyClick(gallery, Qt.Key.Key_End, SHIFT)
+    hands.key("n", gallery)
+    current = session.current
+    hands.key("x", gallery)
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [current]
+
+
+def test_a_click_on_the_canvas_wins_over_a_selection_whose_last_cell_was_hidden(hands: Hands) -> None:
+    session, gallery = hands.widget.desk.session, gallery_of(hands)
+    hands.click(hands.widget.gallery_panel.split)
+    hands.wait("all classes on one sheet", lambda: len(gallery._sheet.labels) == 1)
+    click(hands, 0)
+    last = click(hands, 8, SHIFT)
+    session.show_class(int(session.cells.labels[last]), False)
+    hands.wait("its class is gone", lambda: last not in order(hands))
+    assert len(gallery.selection)
+    other = next(row for row in order(hands) if row not in gallery.selection)
+    hands.look_at(session.cells.boxes[other])
+    hands.click_at(*session.index.points[other].tolist())
+    hands.key("x")
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [other]
+
+
 def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
     session, panel = hands.widget.desk.session, hands.widget.gallery_panel
     row = click(hands, 0)
