@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget
 
 from napari_cervcell.casefile import State
 from napari_cervcell.taxonomy import BETHESDA
@@ -134,6 +135,19 @@ def test_it_can_be_used_with_the_keys_alone(hands: Hands) -> None:
     assert hands.window.focusWidget() is hands.canvas
 
 
+def test_only_shift_selects_on_the_way_and_ctrl_a_selects_all(hands: Hands) -> None:
+    gallery = gallery_of(hands)
+    click(hands, 2)
+    QTest.keyClick(gallery, Qt.Key.Key_End, CTRL)
+    assert gallery.selection.tolist() == order(hands)[-1:]
+    QTest.keyClick(gallery, Qt.Key.Key_Home, Qt.KeyboardModifier.KeypadModifier)
+    assert gallery.selection.tolist() == order(hands)[:1]
+    QTest.keyClick(gallery, Qt.Key.Key_Right, SHIFT | Qt.KeyboardModifier.KeypadModifier)
+    assert gallery.selection.tolist() == order(hands)[:2]
+    hands.key("ctrl+a", gallery)
+    assert "40 of 40 selected" in hands.widget.gallery_panel.told.text()
+
+
 def test_a_verdict_after_next_speaks_of_the_next_cell_not_of_the_selection(hands: Hands) -> None:
     session = hands.widget.desk.session
     selected = click(hands, 2)
@@ -239,3 +253,15 @@ def test_a_thumbnail_is_enlarged_where_the_pointer_rests(hands: Hands) -> None:
     assert gallery._large.geometry().right() < gallery.mapToGlobal(QPoint(0, 0)).x()
     QTest.mouseMove(gallery.viewport(), QPoint(1, gallery.viewport().height() - 1))
     hands.wait("it is gone", lambda: not gallery._large.isVisible())
+
+
+def test_the_enlarged_picture_is_on_the_screen_wherever_the_dock_is(hands: Hands) -> None:
+    gallery, window = gallery_of(hands), hands.window
+    dock = next(d for d in window.findChildren(QDockWidget) if d.isAncestorOf(hands.widget))
+    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
+    window.move(0, 0)
+    hands.wait("the gallery is at the left", lambda: gallery.mapToGlobal(QPoint(0, 0)).x() < 280)
+    QTest.mouseMove(gallery.viewport(), gallery._rectangle(1).center())
+    hands.wait("it is enlarged", gallery._large.isVisible)
+    assert gallery.screen().geometry().contains(gallery._large.geometry())
+    assert gallery._large.geometry().left() > gallery.mapToGlobal(gallery.rect().topRight()).x()
