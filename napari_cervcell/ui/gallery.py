@@ -112,8 +112,6 @@ class Gallery(QAbstractScrollArea):
         again = np.flatnonzero(sheet.rows == at) if at is not None else []
         self._at = self._anchor = int(again[0]) if len(again) else None
         self._arrange()
-        if self._at is None:
-            self.verticalScrollBar().setValue(0)
         self.selection_changed.emit()
 
     def set_size(self, side: int, field: float) -> None:

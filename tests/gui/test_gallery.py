@@ -218,6 +218,58 @@ def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
     hands.wait("only what is in view", lambda: set(order(hands)) == inside)
 
 
+def test_verdicts_given_elsewhere_are_heeded_by_the_filters_when_the_gallery_is_shown_again(hands: Hands) -> None:
+    session, panel, gallery = hands.widget.desk.session, hands.widget.gallery_panel, gallery_of(hands)
+    panel.reviewed.setCurrentText("reviewed")
+    hands.wait("none is reviewed", lambda: gallery.count == 0)
+    for filtered in ("reviewed", "new"):
+        panel.reviewed.setCurrentText(filtered)
+        hands.key("g", gallery)
+        hands.key("n")
+        for _ in range(5):
+            hands.key("space")
+        hands.key("g")
+        wanted = np.flatnonzero((session.states > 0) == (filtered == "reviewed")).tolist()
+        hands.wait(f"the {filtered} cells", lambda wanted=wanted: sorted(order(hands)) == wanted)
+        assert panel.told.text() == f"{len(wanted)} cells"
+
+
+def test_a_verdict_in_a_filtered_gallery_moves_nothing_until_asked(hands: Hands) -> None:
+    panel, gallery = hands.widget.gallery_panel, gallery_of(hands)
+    panel.reviewed.setCurrentText("new")
+    click(hands, 0)
+    click(hands, 2, SHIFT)
+    before = order(hands)
+    hands.key("space", gallery)
+    hands.wait("it is told", panel.fresh.isVisible)
+    assert order(hands) == before
+    hands.click(panel.fresh)
+    hands.wait("those reviewed are gone", lambda: order(hands) == before[3:])
+    assert not panel.fresh.isVisible()
+
+
+def test_in_view_follows_the_canvas_but_not_under_the_hand(hands: Hands) -> None:
+    desk, panel, gallery = hands.widget.desk, hands.widget.gallery_panel, gallery_of(hands)
+    session = desk.session
+    desk.view.fit()
+    hands.click(panel.in_view)
+    hands.wait("all are in view", lambda: gallery.count == 40 and panel.told.text() == "40 cells")
+    QTest.keyClick(gallery, Qt.Key.Key_Right)  # which leads the canvas to that cell
+    assert len(session.visible(*desk.view.rectangle())) < 40
+    hands.wait("it is told", panel.fresh.isVisible)
+    hands.key("space", gallery)
+    hands.rest(1.5)
+    assert gallery.count == 40
+    assert session.current == order(hands)[1]
+    hands.look_at((1000, 1000, 1500, 1250))
+    hands.click_at(1125, 1125)  # beside all cells: the hand is off the gallery
+    for box in ((2000, 1500, 2750, 2000), (1000, 1500, 1500, 1750)):
+        hands.look_at(box)
+        inside = sorted(session.visible(*desk.view.rectangle()).tolist())
+        assert 0 < len(inside) < 40
+        hands.wait("what is in view now", lambda inside=inside: sorted(order(hands)) == inside)
+
+
 def test_new_cells_are_told_of_and_do_not_move_what_is_under_the_hand(hands: Hands) -> None:
     desk, panel = hands.widget.desk, hands.widget.gallery_panel
     click(hands, 2)
