@@ -112,9 +112,11 @@ class Event:
     drawn: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Annotations:
     """The cells that a reviewer has spoken of, as parallel read-only arrays in order of id.
+
+    A case gives the same object until something is said: equal are only those that are one.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from ..casefile import Case, State
+from ..casefile import Annotations, Case, State
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
 from .answers import Answers
@@ -109,6 +109,11 @@ class Session:
     def annotation_ids(self) -> NDArray[np.int32]:
         """int32 (n,): the id in the case of what the reviewer said, -1 for nothing."""
         return self._table.rows["annotation"]
+
+    @property
+    def annotations(self) -> Annotations:
+        """What reviewers have said, as it is shown; another object after every change."""
+        return self._table.annotations
 
     @property
     def disagrees(self) -> NDArray[np.bool_]:

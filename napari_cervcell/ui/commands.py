@@ -71,11 +71,16 @@ class Commands:
             self.desk.said.emit(what_to_do(self.desk.session))
 
     def next(self) -> None:
-        if self.desk.do(self.desk.session.next) is None:
+        if self._lead(self.desk.session.next) is None:
             self.desk.said.emit(what_to_do(self.desk.session))
 
     def previous(self) -> None:
-        self.desk.do(self.desk.session.previous)
+        self._lead(self.desk.session.previous)
+
+    def _lead(self, go: Callable[..., object], *to: object) -> object:
+        """Go to one cell: verdicts then speak of that one, also where it is among those selected in the gallery."""
+        self._widget.gallery_panel.gallery.clear_selection()
+        return self.desk.do(go, *to)
 
     def undo(self) -> None:
         self.desk.do(self.desk.session.undo)
@@ -125,7 +130,7 @@ class Commands:
     def click(self, index: int | None) -> None:
         self._led_by_click = True  # what is clicked is in sight: the canvas stays where it is
         try:
-            self.desk.session.select(index)
+            self._lead(self.desk.session.select, index)
         finally:
             self._led_by_click = False
 

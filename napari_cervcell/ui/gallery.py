@@ -13,6 +13,7 @@ from qtpy.QtGui import (
     QHideEvent,
     QImage,
     QKeyEvent,
+    QKeySequence,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -111,8 +112,6 @@ class Gallery(QAbstractScrollArea):
         again = np.flatnonzero(sheet.rows == at) if at is not None else []
         self._at = self._anchor = int(again[0]) if len(again) else None
         self._arrange()
-        if self._at is None:
-            self.verticalScrollBar().setValue(0)
         self.selection_changed.emit()
 
     def set_size(self, side: int, field: float) -> None:
@@ -255,7 +254,7 @@ class Gallery(QAbstractScrollArea):
             self.chosen.emit(int(self._sheet.rows[position]))
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Find similar to this cell\ts").triggered.connect(lambda: self.asked_for_similar.emit())
+        menu.addAction("Find similar to this cell").triggered.connect(lambda: self.asked_for_similar.emit())
         menu.popup(event.globalPos())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -287,24 +286,29 @@ class Gallery(QAbstractScrollArea):
             Qt.Key.Key_PageUp: -self._columns * max(1, self.viewport().height() // (self.side + _GAP)),
             Qt.Key.Key_PageDown: self._columns * max(1, self.viewport().height() // (self.side + _GAP)),
         }.get(event.key())
-        if self._sheet is None or not len(self._sheet.rows):
+        shift = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
+        if not self.count:
             super().keyPressEvent(event)
         elif step is not None:
-            self.step(step, event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self.step(step, shift)
         elif event.key() in (Qt.Key.Key_Home, Qt.Key.Key_End):
-            self.step(len(self._sheet.rows) * (-1 if event.key() == Qt.Key.Key_Home else 1), event.modifiers())
+            self._choose(0 if event.key() == Qt.Key.Key_Home else self.count - 1, shift)
+        elif event.matches(QKeySequence.StandardKey.SelectAll):
+            self._selected[:] = True
+            self.selection_changed.emit()
+            self.viewport().update()
         else:
             super().keyPressEvent(event)
 
-    def step(self, by: int, modifiers: object = Qt.KeyboardModifier.NoModifier) -> None:
-        """Go so many cells on; with shift, choose all on the way."""
-        if self._sheet is None or not len(self._sheet.rows):
+    def step(self, by: int, shift: object = Qt.KeyboardModifier.NoModifier) -> None:
+        """Go so many cells on; with `shift`, choose all on the way."""
+        if not self.count:
             return
         start = (-1 if by > 0 else 0) if self._at is None else self._at
         if self._at is None:
             by = 1 if by > 0 else 0
-        position = min(max(start + by, 0), len(self._sheet.rows) - 1)
-        self._choose(position, Qt.KeyboardModifier.ShiftModifier if modifiers else Qt.KeyboardModifier.NoModifier)
+        position = min(max(start + by, 0), self.count - 1)
+        self._choose(position, shift)
 
     def _choose(self, position: int, modifiers: Qt.KeyboardModifier) -> None:
         if modifiers & Qt.KeyboardModifier.ShiftModifier and self._anchor is not None:
@@ -324,14 +328,17 @@ class Gallery(QAbstractScrollArea):
         self.viewport().update()
 
     def clear_selection(self) -> None:
-        self._selected[:] = False
-        self.selection_changed.emit()
-        self.viewport().update()
+        """Select nothing: a verdict then speaks of the current cell alone."""
+        self._at = self._anchor = None
+        if self._selected.any():
+            self._selected[:] = False
+            self.selection_changed.emit()
+            self.viewport().update()
 
     def _follow(self, row: int | None) -> None:
-        """Select nothing where another cell has become current elsewhere: a verdict then speaks of that one."""
-        if self._at is not None and row != self._sheet.rows[self._at] and row not in self.selection:
-            self._at = self._anchor = None
+        """Select nothing where another cell has become current elsewhere, but for one of those selected (undo)."""
+        is_own = self._at is not None and row == self._sheet.rows[self._at]
+        if not is_own and row not in self.selection:
             self.clear_selection()
         self.viewport().update()
 
@@ -357,8 +364,12 @@ class Gallery(QAbstractScrollArea):
             return
         self._paint_large(image, session, row)
         area = self._rectangle(position).translated(0, -self.verticalScrollBar().value())
-        beside = self.viewport().mapToGlobal(QPoint(-_LARGE - 8, min(area.top(), self.viewport().height() - _LARGE)))
-        self._large.move(beside)  # it hides no other picture
+        # at the left of the gallery, or at its right where the screen ends there: it hides no other picture
+        place, screen = self.viewport().mapToGlobal(QPoint(-_LARGE - 8, area.top())), self.screen().availableGeometry()
+        if place.x() < screen.left():
+            place.setX(self.mapToGlobal(QPoint(self.width() + 8, 0)).x())
+        place.setY(min(place.y(), screen.bottom() + 1 - _LARGE))
+        self._large.move(place)
         self._large.show()
         self._rest.setInterval(_REST)
 

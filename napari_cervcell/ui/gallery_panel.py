@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -26,7 +27,9 @@ from .parts import Button
 from .words import score_of
 
 if TYPE_CHECKING:
+    from ..casefile import Annotations
     from .desk import Desk
+    from .view import Rectangle
 
 __all__ = ["GalleryPanel"]
 
@@ -36,6 +39,42 @@ _NOBODY = "No cell is selected. Click the one that others shall be like."
 _REVIEWED = {"all cells": "all", "new": "new", "reviewed": "reviewed", "to look at again": "second look"}
 _FIELDS = {"30 µm": 30.0, "60 µm": 60.0, "120 µm": 120.0}
 _PAUSE = 1000  # ms between looks for new cells while a detection runs
+_STILL = 300  # ms that the canvas stays where it is before its cells are shown
+
+
+class _Asked(NamedTuple):
+    """What a sheet depends on: first the reviewer's wishes, which are met at once.
+
+    Attributes
+    ----------
+    choice : Choice
+        But for the region, which is `view`.
+    threshold : float
+    in_view : bool
+    view : (x1, y1, x2, y2) or None
+        What the canvas shows, level-0 px, where only its cells are wished for.
+    rows : int
+        How many the session has.
+    answer : int
+        The number of the instant answer by which they are in order.
+    said : Annotations
+    """
+
+    choice: Choice
+    threshold: float
+    in_view: bool
+    view: Rectangle | None
+    rows: int
+    answer: int
+    said: Annotations
+
+    @property
+    def wishes(self) -> tuple[Any, ...]:
+        return self[:3]
+
+    def is_as(self, other: _Asked) -> bool:
+        """Say whether the sheets of both are the same; a verdict takes no cell off one of all cells."""
+        return self == (other._replace(said=self.said) if self.choice.reviewed == "all" else other)
 
 
 class GalleryPanel(QWidget):
@@ -45,7 +84,7 @@ class GalleryPanel(QWidget):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
-        self._made: tuple[Any, ...] | None = None  # what the sheet was made from
+        self._made: _Asked | None = None  # what the sheet was made from
         self._making = False
         self._like: int | None = None  # the row of the cell that the others are likened to
         self._before = next(iter(_ORDERS)), True  # order and split, to go back to
@@ -107,6 +146,10 @@ class GalleryPanel(QWidget):
         self.gallery.asked_for_similar.connect(self.find_similar)
         self._later = QTimer(self, singleShot=True, interval=_PAUSE)
         self._later.timeout.connect(self._look_again)
+        self._still = QTimer(self, singleShot=True, interval=_STILL)
+        self._still.timeout.connect(self._look_again)
+        desk.viewer.scene.camera.events.connect(self._view_moved)
+        desk.viewer.canvas.events.size.connect(self._view_moved)
         desk.opened.connect(self._opened)
         desk.closing.connect(self._closing)
 
@@ -132,17 +175,22 @@ class GalleryPanel(QWidget):
 
     def _closing(self) -> None:
         self._later.stop()
+        self._still.stop()
         self.gallery.close_slide()
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
-        self._look_again()
+        if self._desk.session is not None and self._made != self._asked():
+            self.renew()  # nothing is under the hand yet
 
-    def _asked(self) -> tuple[Any, ...]:
-        """Return what a sheet made now would depend on: first the reviewer's wishes, then how many rows there are, and
-        by which of the instant answers they are in order."""
+    def _view_moved(self, _event: Any = None) -> None:
+        if self.in_view.isChecked():
+            self._still.start()
+
+    def _asked(self) -> _Asked:
+        """Return what a sheet made now would depend on."""
         session = self._desk.session
-        view = self._desk.view.rectangle() if self.in_view.isChecked() else None
+        in_view = self.in_view.isChecked()
         order = _ORDERS[self.order.currentText()]
         choice = Choice(
             order=order,
@@ -150,10 +198,10 @@ class GalleryPanel(QWidget):
             split=self.split.isChecked(),
             reviewed=_REVIEWED[self.reviewed.currentText()],
             classes=tuple(session.classes_shown.tolist()),
-            region=view,
         )
+        view = self._desk.view.rectangle() if in_view else None
         answer = session.answers.number if order in ("score", "asking") else 0
-        return choice, session.threshold, len(session.states), answer
+        return _Asked(choice, session.threshold, in_view, view, len(session.states), answer, session.annotations)
 
     # ------------------------------------------------------------------------------------------------- likeness
 
@@ -234,20 +282,21 @@ class GalleryPanel(QWidget):
             self._later.start()
             return
         asked = self._asked()
-        snapshot, choice = session.snapshot(), asked[0]
+        snapshot, choice = session.snapshot(), replace(asked.choice, region=asked.view)
         self._making = True
 
         def done(sheet: Sheet) -> None:
             self._making = False
-            if self._desk.session is not session or asked[2] > len(session.states):
+            if self._desk.session is not session or asked.rows > len(session.states):
                 return
-            if asked[:2] != self._asked()[:2]:
+            if asked.wishes != self._asked().wishes:
                 self.renew()  # other cells were wished for meanwhile
             else:
-                is_another = self._made is None or self._made[0].like != choice.like
-                self._made = asked
+                before, self._made = self._made, asked
                 self.gallery.set_sheet(sheet)
-                if is_another and choice.like is not None:
+                is_liked_anew = choice.like is not None and (before is None or before.choice.like != choice.like)
+                is_wished_anew = before is None or before.wishes != asked.wishes
+                if is_liked_anew or (is_wished_anew and not len(self.gallery.selection)):
                     self.gallery.verticalScrollBar().setValue(0)
                 self._tell()
 
@@ -262,7 +311,7 @@ class GalleryPanel(QWidget):
 
     def _changed(self) -> None:
         self.gallery.viewport().update()
-        if self._made is not None and self._made[:2] != self._asked()[:2]:
+        if self._made is not None and self._made.wishes != self._asked().wishes:
             self.renew()  # the reviewer wants to see other cells
         elif not self._later.isActive():
             self._later.start()
@@ -271,10 +320,11 @@ class GalleryPanel(QWidget):
         if self._desk.session is None or not self.isVisible():
             return
         asked = self._asked()
-        wished = self._made is None or self._made[:2] != asked[:2]
-        if wished or (self._made != asked and self._is_at_rest()):
+        wished = self._made is None or self._made.wishes != asked.wishes
+        if wished or (not self._made.is_as(asked) and self._is_at_rest()):
             self.renew()
-        self._tell()
+        else:
+            self._tell()
 
     def _is_at_rest(self) -> bool:
         gallery = self.gallery
@@ -288,6 +338,8 @@ class GalleryPanel(QWidget):
             return
         shown, chosen = self.gallery.count, len(self.gallery.selection)
         self.told.setText(f"{chosen:,} of {shown:,} selected" if chosen else f"{shown:,} cells")
-        new = len(self._desk.session.states) - self._made[2]
-        self.fresh.setVisible(new > 0 or self._made[3] != self._asked()[3])
-        self.fresh.setText(f"{new:,} new: show" if new > 0 else "Put in order anew")
+        asked = self._asked()
+        new = asked.rows - self._made.rows
+        self.fresh.setVisible(not self._made.is_as(asked))
+        otherwise = "Show what is in view" if asked.view != self._made.view else "Put in order anew"
+        self.fresh.setText(f"{new:,} new: show" if new > 0 else otherwise)

@@ -1,4 +1,4 @@
-"""The keys of a sitting: they work wherever the focus is, except where one types.
+"""The keys of a sitting: they work wherever the focus is, except where one types or has gone with the tab key.
 
 napari's own bindings of the active layer would win over ``viewer.bind_key`` (with a Points layer active, 1 to 5, A and
 Delete never arrive), so the keys are taken before any widget sees them.
@@ -13,6 +13,8 @@ from html import escape
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
     QAbstractSpinBox,
     QApplication,
     QComboBox,
@@ -117,7 +119,8 @@ class KeyFilter(QObject):
         self._active = active
         self._keys: dict[str, Key] = {}
         self._down: set[int] = set()
-        self._typed: set[int] = set()  # pressed in a text field: what that leaves alone, Qt offers to its parents
+        self._others: set[int] = set()  # pressed for another widget: what that leaves alone, Qt offers to its parents
+        self._tabbed = False  # whether it was the tab key that moved the focus last, and not the mouse
         QApplication.instance().installEventFilter(self)
 
     def set_keys(self, keys: Sequence[Key]) -> None:
@@ -129,6 +132,8 @@ class KeyFilter(QObject):
 
     def eventFilter(self, target: QObject, event: QEvent) -> bool:
         kind = event.type()
+        if kind == QEvent.Type.MouseButtonPress:
+            self._tabbed = False
         if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
             return False
         if not self._active() or not isinstance(target, QWidget) or not self._is_ours(target):
@@ -138,12 +143,15 @@ class KeyFilter(QObject):
             ours = event.key() in self._down
             if not event.isAutoRepeat():
                 self._down.discard(event.key())
-                self._typed.discard(event.key())
+                self._others.discard(event.key())
             return ours
-        key = self._keys.get(name_of(event))
-        if kind == QEvent.Type.KeyPress and _types_text(target):
-            self._typed.add(event.key())
-        if key is None or _types_text(target) or event.key() in self._typed:
+        if event.key() in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab):
+            self._tabbed = True
+        name = name_of(event)
+        key, is_its_own = self._keys.get(name), self._is_own_key(target, name)
+        if kind == QEvent.Type.KeyPress and is_its_own:
+            self._others.add(event.key())
+        if key is None or is_its_own or event.key() in self._others:
             return False
         event.accept()
         if kind == QEvent.Type.KeyPress:
@@ -151,6 +159,16 @@ class KeyFilter(QObject):
             if key.repeats or not event.isAutoRepeat():
                 key.act()
         return True
+
+    def _is_own_key(self, target: QWidget, name: str) -> bool:
+        """Say whether `target` itself answers to a key: a text field to all, a list to enter, which opens what is
+        chosen, and a control to space and enter where the tab key has led to it. One that was clicked does not: who
+        works with the mouse goes on with verdicts."""
+        if _types_text(target):
+            return True
+        if isinstance(target, QAbstractItemView):
+            return name == "enter"
+        return self._tabbed and isinstance(target, QAbstractButton | QComboBox) and name in ("space", "enter")
 
     def _is_ours(self, target: QWidget) -> bool:
         """Say whether `target` is in napari's main window, or with the owner in a window of its own (undocked)."""

@@ -223,8 +223,11 @@ class ReviewWidget(QWidget):
         opened = self.desk.layer is not None and self.desk.layer not in before
         for layer in before if opened else ():
             self._viewer.layers.remove(layer)
-        if opened:
-            self.tabs.setCurrentIndex(0 if tab is self.worklist_panel else self.tabs.indexOf(tab))
+        if opened and tab is self.worklist_panel:
+            self.tabs.setCurrentIndex(0)
+            self.desk.view.canvas.native.setFocus()  # where space is a verdict
+        elif opened:
+            self.tabs.setCurrentWidget(tab)
         self._show_page()
 
     def _ask_and_open(self) -> None:

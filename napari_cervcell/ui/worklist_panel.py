@@ -54,8 +54,8 @@ class WorklistPanel(QWidget):
         for column, mode in enumerate("FSCC"):
             header.setSectionResizeMode(column, _MODES[mode])
         self.view.setColumnWidth(0, 22)
-        self.view.setToolTip("Double-click a slide to open it with its own case.")
-        self.view.doubleClicked.connect(lambda index: self.go_to(index.row()))
+        self.view.setToolTip("Double-click a slide, or press enter, to open it with its own case.")
+        self.view.activated.connect(lambda index: self.go_to(index.row()))
         self.told = QElidingLabel(_NONE)
         self.told.setWordWrap(True)
         self.previous = Button("Previous case", "The slide before on the list.", "previous", "<")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget
 
 from napari_cervcell.casefile import State
 from napari_cervcell.taxonomy import BETHESDA
@@ -134,6 +135,19 @@ def test_it_can_be_used_with_the_keys_alone(hands: Hands) -> None:
     assert hands.window.focusWidget() is hands.canvas
 
 
+def test_only_shift_selects_on_the_way_and_ctrl_a_selects_all(hands: Hands) -> None:
+    gallery = gallery_of(hands)
+    click(hands, 2)
+    QTest.keyClick(gallery, Qt.Key.Key_End, CTRL)
+    assert gallery.selection.tolist() == order(hands)[-1:]
+    QTest.keyClick(gallery, Qt.Key.Key_Home, Qt.KeyboardModifier.KeypadModifier)
+    assert gallery.selection.tolist() == order(hands)[:1]
+    QTest.keyClick(gallery, Qt.Key.Key_Right, SHIFT | Qt.KeyboardModifier.KeypadModifier)
+    assert gallery.selection.tolist() == order(hands)[:2]
+    hands.key("ctrl+a", gallery)
+    assert "40 of 40 selected" in hands.widget.gallery_panel.told.text()
+
+
 def test_a_verdict_after_next_speaks_of_the_next_cell_not_of_the_selection(hands: Hands) -> None:
     session = hands.widget.desk.session
     selected = click(hands, 2)
@@ -143,6 +157,43 @@ def test_a_verdict_after_next_speaks_of_the_next_cell_not_of_the_selection(hands
     hands.key("x", gallery_of(hands))
     assert session.states[current] == State.REJECTED
     assert session.states[selected] == 0
+
+
+def test_a_click_on_the_canvas_speaks_of_one_cell_also_of_those_selected(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    click(hands, 0)
+    click(hands, 3, SHIFT)
+    clicked = order(hands)[1]
+    hands.look_at(session.cells.boxes[clicked])
+    hands.click_at(*session.index.points[clicked].tolist())
+    hands.key("x")
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [clicked]
+
+
+def test_next_speaks_of_one_cell_also_of_those_selected(hands: Hands) -> None:
+    session, gallery = hands.widget.desk.session, gallery_of(hands)
+    click(hands, 0)
+    QTest.keyClick(gallery, Qt.Key.Key_End, SHIFT)
+    hands.key("n", gallery)
+    current = session.current
+    hands.key("x", gallery)
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [current]
+
+
+def test_a_click_on_the_canvas_wins_over_a_selection_whose_last_cell_was_hidden(hands: Hands) -> None:
+    session, gallery = hands.widget.desk.session, gallery_of(hands)
+    hands.click(hands.widget.gallery_panel.split)
+    hands.wait("all classes on one sheet", lambda: len(gallery._sheet.labels) == 1)
+    click(hands, 0)
+    last = click(hands, 8, SHIFT)
+    session.show_class(int(session.cells.labels[last]), False)
+    hands.wait("its class is gone", lambda: last not in order(hands))
+    assert len(gallery.selection)
+    other = next(row for row in order(hands) if row not in gallery.selection)
+    hands.look_at(session.cells.boxes[other])
+    hands.click_at(*session.index.points[other].tolist())
+    hands.key("x")
+    assert np.flatnonzero(session.states == State.REJECTED).tolist() == [other]
 
 
 def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
@@ -165,6 +216,58 @@ def test_filters_by_state_class_threshold_and_view(hands: Hands) -> None:
     inside = set(session.visible(x1, y1, x2, y2).tolist()) - {row}
     assert 0 < len(inside) < 39
     hands.wait("only what is in view", lambda: set(order(hands)) == inside)
+
+
+def test_verdicts_given_elsewhere_are_heeded_by_the_filters_when_the_gallery_is_shown_again(hands: Hands) -> None:
+    session, panel, gallery = hands.widget.desk.session, hands.widget.gallery_panel, gallery_of(hands)
+    panel.reviewed.setCurrentText("reviewed")
+    hands.wait("none is reviewed", lambda: gallery.count == 0)
+    for filtered in ("reviewed", "new"):
+        panel.reviewed.setCurrentText(filtered)
+        hands.key("g", gallery)
+        hands.key("n")
+        for _ in range(5):
+            hands.key("space")
+        hands.key("g")
+        wanted = np.flatnonzero((session.states > 0) == (filtered == "reviewed")).tolist()
+        hands.wait(f"the {filtered} cells", lambda wanted=wanted: sorted(order(hands)) == wanted)
+        assert panel.told.text() == f"{len(wanted)} cells"
+
+
+def test_a_verdict_in_a_filtered_gallery_moves_nothing_until_asked(hands: Hands) -> None:
+    panel, gallery = hands.widget.gallery_panel, gallery_of(hands)
+    panel.reviewed.setCurrentText("new")
+    click(hands, 0)
+    click(hands, 2, SHIFT)
+    before = order(hands)
+    hands.key("space", gallery)
+    hands.wait("it is told", panel.fresh.isVisible)
+    assert order(hands) == before
+    hands.click(panel.fresh)
+    hands.wait("those reviewed are gone", lambda: order(hands) == before[3:])
+    assert not panel.fresh.isVisible()
+
+
+def test_in_view_follows_the_canvas_but_not_under_the_hand(hands: Hands) -> None:
+    desk, panel, gallery = hands.widget.desk, hands.widget.gallery_panel, gallery_of(hands)
+    session = desk.session
+    desk.view.fit()
+    hands.click(panel.in_view)
+    hands.wait("all are in view", lambda: gallery.count == 40 and panel.told.text() == "40 cells")
+    QTest.keyClick(gallery, Qt.Key.Key_Right)  # which leads the canvas to that cell
+    assert len(session.visible(*desk.view.rectangle())) < 40
+    hands.wait("it is told", panel.fresh.isVisible)
+    hands.key("space", gallery)
+    hands.rest(1.5)
+    assert gallery.count == 40
+    assert session.current == order(hands)[1]
+    hands.look_at((1000, 1000, 1500, 1250))
+    hands.click_at(1125, 1125)  # beside all cells: the hand is off the gallery
+    for box in ((2000, 1500, 2750, 2000), (1000, 1500, 1500, 1750)):
+        hands.look_at(box)
+        inside = sorted(session.visible(*desk.view.rectangle()).tolist())
+        assert 0 < len(inside) < 40
+        hands.wait("what is in view now", lambda inside=inside: sorted(order(hands)) == inside)
 
 
 def test_new_cells_are_told_of_and_do_not_move_what_is_under_the_hand(hands: Hands) -> None:
@@ -202,3 +305,15 @@ def test_a_thumbnail_is_enlarged_where_the_pointer_rests(hands: Hands) -> None:
     assert gallery._large.geometry().right() < gallery.mapToGlobal(QPoint(0, 0)).x()
     QTest.mouseMove(gallery.viewport(), QPoint(1, gallery.viewport().height() - 1))
     hands.wait("it is gone", lambda: not gallery._large.isVisible())
+
+
+def test_the_enlarged_picture_is_on_the_screen_wherever_the_dock_is(hands: Hands) -> None:
+    gallery, window = gallery_of(hands), hands.window
+    dock = next(d for d in window.findChildren(QDockWidget) if d.isAncestorOf(hands.widget))
+    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
+    window.move(0, 0)
+    hands.wait("the gallery is at the left", lambda: gallery.mapToGlobal(QPoint(0, 0)).x() < 280)
+    QTest.mouseMove(gallery.viewport(), gallery._rectangle(1).center())
+    hands.wait("it is enlarged", gallery._large.isVisible)
+    assert gallery.screen().geometry().contains(gallery._large.geometry())
+    assert gallery._large.geometry().left() > gallery.mapToGlobal(gallery.rect().topRight()).x()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_cervcell.casefile import Case, State, open_case
 from napari_cervcell.cells import Cells
@@ -172,6 +173,41 @@ def test_keys_work_from_panels_but_not_in_text_fields(hands: Hands) -> None:
         hands.key(letter, line)
     assert line.text() == "x2 n"
     assert len(said(hands)) == 1
+
+
+def test_space_is_a_controls_own_where_the_tab_key_led_to_it_but_not_where_it_was_clicked(hands: Hands) -> None:
+    window, widget = hands.window, hands.widget
+    QApplication.setActiveWindow(window)
+    hands.key("n")
+
+    def tab_to(control: QWidget) -> None:
+        hands.canvas.setFocus()
+        for _ in range(300):
+            QTest.keyClick(window.focusWidget(), Qt.Key.Key_Tab)
+            if window.focusWidget() is control:
+                return
+        raise AssertionError(f"The tab key does not lead to {control}.")
+
+    chip = widget.case_panel.chips[0]
+    for control in (widget.overview_button, widget.detect_panel.more, widget.review_panel.instant, chip):
+        was = control.isChecked()
+        tab_to(control)
+        hands.key("enter", control)
+        hands.key("space", control)
+        assert control.isChecked() != was
+        assert not said(hands)
+        hands.click(control)
+        assert control.isChecked() == was
+        row = widget.desk.session.current
+        hands.key("space", control)
+        assert control.isChecked() == was
+        assert widget.desk.session.states[row] == State.ACCEPTED
+        hands.key("u")
+    tab_to(widget.case_panel.format)
+    hands.key("space", widget.case_panel.format)
+    assert widget.case_panel.format.view().isVisible()
+    widget.case_panel.format.hidePopup()
+    assert not said(hands)
 
 
 def test_reviewer_name_goes_with_the_next_verdict(hands: Hands) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qtpy import QT_VERSION
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_cervcell.casefile import Case, open_case
@@ -169,6 +170,27 @@ def test_a_row_is_opened_by_a_double_click_and_leads_to_the_review(sit_down, fol
     hands.double_click_on(view.viewport(), view.visualRect(widget.worklist_panel.table.index(1, 1)).center())
     assert widget.desk.slide.path.name == "2.tiff"
     assert widget.tabs.currentIndex() == 0
+
+
+def test_a_row_is_opened_with_the_keys_and_verdicts_go_on_there(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    QApplication.setActiveWindow(hands.window)
+    hands.key("n")
+    widget.tabs.setCurrentWidget(widget.worklist_panel)
+    hands.rest(0.1)
+    view = widget.worklist_panel.view
+    view.setFocus()
+    QTest.keyClick(view, Qt.Key.Key_Down)
+    hands.key("enter", view)
+    assert desk.slide.path.name == "2.tiff"
+    with Case.open(folder / "1.tiff.cervcell") as first:
+        assert not len(first.annotations())
+    hands.key("n", hands.window.focusWidget())
+    for _ in range(2):
+        hands.key("space", hands.window.focusWidget())
+    assert len(desk.case.annotations()) == 2
 
 
 def test_the_answer_about_one_slide_is_not_taken_for_the_next(sit_down, folder: Path) -> None:
