@@ -362,13 +362,18 @@ class ReviewRecord(Record):
             return self._now(connection)
 
     def _now(self, connection: sqlite3.Connection) -> Fold:
-        """Bring the fold up to date, with what other processes wrote too. Only ever called before a write: what is
-        folded has been committed."""
+        """Bring the fold and the classes up to date, with what other processes wrote too. Only ever called before a
+        write: what is folded has been committed."""
         new = connection.execute(
             "SELECT id, kind, cell, x1, y1, x2, y2, label, detected_label, score, group_id, model_id, "
             "drawn FROM events WHERE id > ? ORDER BY id",
             (self._fold.last,),
         ).fetchall()
+        taxonomy = self._stored_taxonomy()  # after the events: those may speak of a class that was added just before
+        if taxonomy != self._taxonomy:
+            self._taxonomy = taxonomy
+            self._forget()
+            return self._now(connection)
         if new:
             labels = self._taxonomy.merged(np.array([row[7:9] for row in new])).tolist()
             self._fold = self._fold.then(
