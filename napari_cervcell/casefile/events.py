@@ -207,6 +207,10 @@ class Fold:
             array.flags.writeable = False
         return Annotations(*arrays)
 
+    def reviewed_after(self, event: int) -> int:
+        cells = self._in_force["cell"][self._in_force["id"] > event]
+        return len(np.unique(cells[cells > 0]))
+
     @cached_property
     def checked(self) -> NDArray[np.float32]:
         boxes = np.ascontiguousarray(self._checks["box"])
@@ -348,6 +352,16 @@ class ReviewRecord(Record):
             )
             for i, time, who, kind, cell, x1, y1, x2, y2, label, detected, score, *rest in rows
         ]
+
+    @property
+    def newest_event(self) -> int:
+        """The id of the newest event, 0 without any. Raises CaseError."""
+        return self._present().last
+
+    def reviewed_after(self, event: int) -> int:
+        """Return of how many cells, new ones or not, something was said after the event with the id `event` that
+        stands. Raises CaseError."""
+        return self._present().reviewed_after(event)
 
     def _step(self, kind: Literal["undo", "redo"]) -> bool:
         with self._store.transaction() as connection:

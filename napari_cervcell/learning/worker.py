@@ -128,7 +128,8 @@ class _Trainer:
 
     def _round(self, case: Case, slide: Slide, quick: bool, seconds: float, seed: int) -> None:
         parent = current_model(case)
-        number = case.start_round(parent.id, {"seconds": seconds, "seed": seed, "quick": quick})
+        settings = {"seconds": seconds, "seed": seed, "quick": quick, "events": case.newest_event}
+        number = case.start_round(parent.id, settings)
         _say("started", round=number)
         smooth: list[float] = []
 

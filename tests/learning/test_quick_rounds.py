@@ -236,6 +236,9 @@ def test_a_round_names_who_began_it_whoever_was_there_before(reviewed: Path) -> 
     process.close()
     with Case.open(reviewed) as case:
         assert [r.reviewer for r in case.rounds()[1:]] == ["ada", "grace"]
+        assert case.reviewed_after(case.learnt_up_to) == 0
+        case.record([Verdict("reject", (0, 0, 60, 60), -1)])
+        assert case.reviewed_after(case.learnt_up_to) == 1
 
 
 def test_a_model_file_may_go_while_its_model_is_in_use(
