@@ -174,8 +174,8 @@ def _review(slide: Path, progress: Callable[[str], object]) -> None:
                 session.set_class(case.taxonomy.index(labelled[there][2]))
         session.check_region((2600.0, 1000.0, 3400.0, 1600.0))
     progress("training a round")
-    process = TrainingProcess(path, slide, reviewer="ada")
-    process.start(seconds=_ROUND)
+    process = TrainingProcess(path, slide)
+    process.start(seconds=_ROUND, reviewer="ada")
     end = [message for message in process.messages() if message["kind"] in ("done", "failed")]
     process.close()
     if not end or end[-1]["kind"] == "failed":

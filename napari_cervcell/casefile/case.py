@@ -96,14 +96,22 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The classes of cells; a new one must continue the one before it, so that what is stored stays right."""
+        """The classes of cells, as of the last look at what was said: another process may change them meanwhile.
+
+        A new one must continue the one in the file, so that what is stored stays right: raises ValueError where it does
+        not, and CaseError where it cannot be saved.
+        """
         return self._taxonomy
 
     @taxonomy.setter
     def taxonomy(self, value: Taxonomy) -> None:
-        if not value.continues(self._taxonomy):
-            raise ValueError(f"{', '.join(value.names)} does not continue {', '.join(self._taxonomy.names)}")
-        self._store.set_meta("taxonomy", value.to_json())
+        def changed(stored: dict[str, Any]) -> dict[str, Any]:
+            before = Taxonomy.from_json(stored)
+            if not value.continues(before):
+                raise ValueError(f"{', '.join(value.names)} does not continue {', '.join(before.names)}")
+            return value.to_json()
+
+        self._store.change_meta("taxonomy", changed)
         self._taxonomy = value
         self._forget()
 

@@ -209,6 +209,10 @@ class Fold:
             array.flags.writeable = False
         return Annotations(*arrays)
 
+    def reviewed_after(self, event: int) -> int:
+        cells = self._in_force["cell"][self._in_force["id"] > event]
+        return len(np.unique(cells[cells > 0]))
+
     @cached_property
     def checked(self) -> NDArray[np.float32]:
         boxes = np.ascontiguousarray(self._checks["box"])
@@ -351,6 +355,16 @@ class ReviewRecord(Record):
             for i, time, who, kind, cell, x1, y1, x2, y2, label, detected, score, *rest in rows
         ]
 
+    @property
+    def newest_event(self) -> int:
+        """The id of the newest event, 0 without any. Raises CaseError."""
+        return self._present().last
+
+    def reviewed_after(self, event: int) -> int:
+        """Return of how many cells, new ones or not, something was said after the event with the id `event` that
+        stands. Raises CaseError."""
+        return self._present().reviewed_after(event)
+
     def _step(self, kind: Literal["undo", "redo"]) -> bool:
         with self._store.transaction() as connection:
             fold = self._now(connection)
@@ -364,13 +378,18 @@ class ReviewRecord(Record):
             return self._now(connection)
 
     def _now(self, connection: sqlite3.Connection) -> Fold:
-        """Bring the fold up to date, with what other processes wrote too. Only ever called before a write: what is
-        folded has been committed."""
+        """Bring the fold and the classes up to date, with what other processes wrote too. Only ever called before a
+        write: what is folded has been committed."""
         new = connection.execute(
             "SELECT id, kind, cell, x1, y1, x2, y2, label, detected_label, score, group_id, model_id, "
             "drawn FROM events WHERE id > ? ORDER BY id",
             (self._fold.last,),
         ).fetchall()
+        taxonomy = self._stored_taxonomy()  # after the events: those may speak of a class that was added just before
+        if taxonomy != self._taxonomy:
+            self._taxonomy = taxonomy
+            self._forget()
+            return self._now(connection)
         if new:
             labels = self._taxonomy.merged(np.array([row[7:9] for row in new])).tolist()
             self._fold = self._fold.then(

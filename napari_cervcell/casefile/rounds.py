@@ -39,7 +39,10 @@ class RoundRecord(Record):
     """The part of a case that learning writes."""
 
     def start_round(self, parent_model_id: str, settings: Mapping[str, Any]) -> int:
-        """Begin a round from the model `parent_model_id`; return its id. Raises CaseError."""
+        """Begin a round from the model `parent_model_id`; return its id. Raises CaseError.
+
+        One that learns from the case says in its `settings` up to which event, by its id: ``"events"``.
+        """
         with self._store.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO rounds (started, parent_model_id, settings, reviewer) VALUES (?, ?, ?, ?)",
@@ -100,6 +103,15 @@ class RoundRecord(Record):
             )
             for i, started, finished, parent, settings, state, metrics, name, text, who, has in rows
         ]
+
+    @property
+    def learnt_up_to(self) -> int:
+        """The id of the newest event that the last round to learn a model from the case knew, 0 before the first one.
+
+        Raises CaseError.
+        """
+        learnt = [r.settings["events"] for r in self.rounds() if r.has_model and "events" in r.settings]
+        return int(learnt[-1]) if learnt else 0
 
     def round_model(self, round_id: int) -> bytes:
         """Return the model file that a round made. Raises CaseError where it made none."""

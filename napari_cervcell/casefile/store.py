@@ -247,8 +247,11 @@ class Record:
 
     def __init__(self, store: Store, reviewer: str) -> None:
         self._store = store
-        self._taxonomy = Taxonomy.from_json(store.meta("taxonomy"))
+        self._taxonomy = self._stored_taxonomy()
         self.reviewer = reviewer
+
+    def _stored_taxonomy(self) -> Taxonomy:
+        return Taxonomy.from_json(self._store.meta("taxonomy"))
 
 
 def _put(connection: sqlite3.Connection, key: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..casefile import Case, RoundState
-from ..errors import CervcellError
+from ..errors import CervcellError, lacks_memory
 
 __all__ = ["TrainingProcess"]
 
@@ -32,10 +32,8 @@ class TrainingProcess:
     (message) and ``cancelled``; outside of rounds ``prepared``.
     """
 
-    def __init__(self, case_path: str | Path, slide_path: str | Path, *, reviewer: str | None = None) -> None:
+    def __init__(self, case_path: str | Path, slide_path: str | Path) -> None:
         self._command = [sys.executable, "-m", f"{__package__}.worker", str(case_path), str(slide_path)]
-        if reviewer is not None:
-            self._command.append(f"--reviewer={reviewer}")
         self._case_path = Path(case_path)
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._process: subprocess.Popen[str] | None = None
@@ -63,15 +61,31 @@ class TrainingProcess:
     def prepare(self) -> None:
         """Look, in the background, at what a quick round would look at now. During a round this does nothing."""
         if not self._busy:
-            self._order({"do": "prepare"})
+            with suppress(OSError):  # no process can be started: the next round will say so
+                self._order({"do": "prepare"})
 
-    def start(self, *, quick: bool = False, seconds: float | None = None, seed: int = 0) -> None:
-        """Begin a round that trains for about `seconds`, usual ones if None; a `quick` one teaches the head alone."""
+    def start(
+        self, *, quick: bool = False, seconds: float | None = None, seed: int = 0, reviewer: str | None = None
+    ) -> None:
+        """Begin a round that trains for about `seconds`, usual ones if None; a `quick` one teaches the head alone.
+
+        The case notes that `reviewer` began it, the login name if None. Where no process can be started, a ``failed``
+        message follows. Raises RuntimeError while a round is running.
+        """
         if self._busy:
             raise RuntimeError("a round is running")
         self._busy, self._cancelled = True, False
         seconds = seconds or (_QUICK_SECONDS if quick else _FULL_SECONDS)
-        self._order({"do": "round", "quick": quick, "seconds": seconds, "seed": seed})
+        try:
+            self._order({"do": "round", "quick": quick, "seconds": seconds, "seed": seed, "reviewer": reviewer})
+        except OSError as error:
+            self._busy = False
+            reason = "there is not enough memory" if lacks_memory(error) else str(error)
+            text = (
+                f"The round on {self._case_path} could not be started: {reason}. Nothing is lost, and the model in use "
+                "stays. Close other programs, then try again."
+            )
+            self._messages.put({"kind": "failed", "round": None, "message": text})
 
     def poll(self) -> list[dict[str, Any]]:
         """Return the messages that have come since the last call, without waiting."""
@@ -103,6 +117,7 @@ class TrainingProcess:
                 return
 
     def _order(self, order: dict[str, Any]) -> None:
+        """Give an order to the process, started if there is none. Raises OSError where it cannot be."""
         with self._lock:
             if not self.alive:
                 self._process = subprocess.Popen(

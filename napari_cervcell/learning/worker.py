@@ -3,7 +3,8 @@
 It takes orders on standard input, one JSON object a line, and says what becomes of them on standard output likewise:
 
 - ``{"do": "prepare"}``: look, while there is nothing else to do, at what a quick round would look at.
-- ``{"do": "round", "quick": bool, "seconds": float, "seed": int}``: do a round. See `TrainingProcess` for what is said.
+- ``{"do": "round", "quick": bool, "seconds": float, "seed": int, "reviewer": str or null}``: do a round, which that
+  reviewer began. See `TrainingProcess` for what is said.
 
 It ends when standard input does.
 """
@@ -64,15 +65,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("case", type=Path)
     parser.add_argument("slide", type=Path)
-    parser.add_argument("--reviewer")
     args = parser.parse_args()
     orders = _orders()
     give_way()  # the window comes first
-    trainer = _Trainer(args.case, args.slide, args.reviewer)
+    trainer = _Trainer(args.case, args.slide)
     while True:
         order = orders.get()
         if order["do"] == "round":
-            trainer.round(order["quick"], order["seconds"], order["seed"])
+            trainer.round(order["quick"], order["seconds"], order["seed"], order["reviewer"])
         else:
             trainer.prepare(orders)
         if orders.empty():
@@ -82,8 +82,8 @@ def main() -> None:
 class _Trainer:
     """Carries out the orders; between them only the features are kept, so that files may come, go and change."""
 
-    def __init__(self, case: Path, slide: Path, reviewer: str | None) -> None:
-        self._case, self._slide, self._reviewer = case, slide, reviewer
+    def __init__(self, case: Path, slide: Path) -> None:
+        self._case, self._slide = case, slide
         folder = Path(platformdirs.user_cache_dir("napari-cervcell", appauthor=False)) / "features"
         self._memory = FeatureMemory(folder=folder)
         self._threads = torch.get_num_threads()
@@ -91,8 +91,8 @@ class _Trainer:
     def tidy(self) -> None:
         self._memory.tidy()
 
-    def _opened(self, stack: ExitStack) -> tuple[Case, Slide]:
-        case = stack.enter_context(Case.open(self._case, self._reviewer))
+    def _opened(self, stack: ExitStack, reviewer: str | None = None) -> tuple[Case, Slide]:
+        case = stack.enter_context(Case.open(self._case, reviewer))
         return case, stack.enter_context(open_slide(self._slide, mpp=case.mpp))
 
     def prepare(self, orders: queue.Queue[Order]) -> None:
@@ -109,11 +109,11 @@ class _Trainer:
         finally:
             torch.set_num_threads(self._threads)
 
-    def round(self, quick: bool, seconds: float, seed: int) -> None:
+    def round(self, quick: bool, seconds: float, seed: int, reviewer: str | None) -> None:
         """Do a round, and say how it went whatever happens."""
         try:
             with ExitStack() as stack:
-                self._round(*self._opened(stack), quick, seconds, seed)
+                self._round(*self._opened(stack, reviewer), quick, seconds, seed)
         except CervcellError as error:
             _say("failed", message=str(error))
         except Exception as error:
@@ -128,7 +128,8 @@ class _Trainer:
 
     def _round(self, case: Case, slide: Slide, quick: bool, seconds: float, seed: int) -> None:
         parent = current_model(case)
-        number = case.start_round(parent.id, {"seconds": seconds, "seed": seed, "quick": quick})
+        settings = {"seconds": seconds, "seed": seed, "quick": quick, "events": case.newest_event}
+        number = case.start_round(parent.id, settings)
         _say("started", round=number)
         smooth: list[float] = []
 

@@ -4,7 +4,7 @@ from .counts import ClassCount
 from .estimates import Estimate
 from .figures import ClassFigures
 from .report import Report
-from .session import ReviewError, Session
+from .session import ClassesChanged, ReviewError, Session
 from .table import GONE
 from .verdicts import Imported, read_verdicts
 
@@ -12,6 +12,7 @@ __all__ = [
     "GONE",
     "ClassCount",
     "ClassFigures",
+    "ClassesChanged",
     "Estimate",
     "Imported",
     "Report",

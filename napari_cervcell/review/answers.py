@@ -77,10 +77,9 @@ class Answers:
     changed = Signal()
     """scores are moved otherwise than before"""
 
-    def __init__(self, table: CellTable, queue: Queue, classes: int) -> None:
+    def __init__(self, table: CellTable, queue: Queue) -> None:
         self._table = table
         self._queue = queue
-        self._classes = classes
         self._asked: tuple[Rows, int, Annotations] | None = None
         self.number = 0
         """Another one after every change, for those who keep what they made of the answers."""
@@ -99,7 +98,7 @@ class Answers:
         sources = table.sources_of(table.rows_of(said.ids.tolist()))
         labels = np.where(said.states == State.REJECTED, -1, said.labels).astype(np.int16)
         scores = table.rows["found_score"].copy()
-        return Question(table.rows, table.looks, table.newest_model, scores, sources, labels, self._classes)
+        return Question(table.rows, table.looks, table.newest_model, scores, sources, labels, len(table.taxonomy))
 
     def take(self, question: Question, answer: FloatArray) -> None:
         """Go by an answer from the next step of the queue on; one about rows of another time changes nothing."""

@@ -33,9 +33,8 @@ class Queue:
         The rows that the queue has led to because they were drawn at random.
     """
 
-    def __init__(self, table: CellTable, classes: int, strategy: StrategyName, seed: int) -> None:
+    def __init__(self, table: CellTable, strategy: StrategyName, seed: int) -> None:
         self._table = table
-        self._classes = classes
         self.strategy = strategy
         self._generator = np.random.default_rng(seed)
         self._turn = 0  # of the mix, that is next: what comes is put in order anew more often than all have had theirs
@@ -175,13 +174,14 @@ class Queue:
         answers = r["answer"][source]
         scores = np.where(np.isnan(answers), found_scores, answers)
         said = self._table.rows_of(self._table.annotations.ids.tolist())
+        classes = len(self._table.taxonomy)
         asked = said[r["partner"][said] >= 0]
         reviewed, rejected = (
-            np.bincount(r["stratum"][r["partner"][of]], minlength=self._classes * BINS)
+            np.bincount(r["stratum"][r["partner"][of]], minlength=classes * BINS)
             for of in (asked, asked[r["state"][asked] == State.REJECTED])
         )
-        sizes = np.bincount(strata, minlength=self._classes * BINS)
-        sizes -= np.bincount(strata[again], minlength=self._classes * BINS)
+        sizes = np.bincount(strata, minlength=classes * BINS)
+        sizes -= np.bincount(strata[again], minlength=classes * BINS)
         return Pool(
             labels,
             scores,
@@ -199,7 +199,7 @@ class Queue:
             rejected,
             self._table.index.points[said],
             r["label"][said],
-            self._classes,
+            classes,
             threshold,
             self._generator,
         )

@@ -24,12 +24,12 @@ from .rows import GrowingIndex
 from .sheet import Snapshot
 from .strategies import StrategyName
 from .table import CellTable, Scanned
-from .verdicts import Imported, ReviewError, assign, resolve
+from .verdicts import ClassesChanged, Imported, ReviewError, assign, resolve
 
 if TYPE_CHECKING:
     from ..slides import Slide
 
-__all__ = ["ReviewError", "Session"]
+__all__ = ["ClassesChanged", "ReviewError", "Session"]
 
 Which = int | Sequence[int] | IntArray | None
 
@@ -43,6 +43,9 @@ class Session:
 
     Where a method takes `which`, that is a row, several rows (one step of undo), or None: the current cell, and then
     the next one becomes current.
+
+    The classes are those that the case had at the start. Where another process has changed them, a verdict, or whatever
+    else takes in what was said or found since, raises ClassesChanged instead; :meth:`reload` goes on with the new ones.
 
     Parameters
     ----------
@@ -76,19 +79,17 @@ class Session:
         self.slide = slide
         self.case = case
         self._threshold = threshold
-        # the last is for cells of no class
-        self._classes_shown = np.array([*(not c.hidden for c in case.taxonomy.classes), True])
         self._table = CellTable(case)
-        self._checked = case.checked_regions()
-        self._queue = Queue(self._table, len(case.taxonomy), strategy, seed)
-        self.answers = Answers(self._table, self._queue, len(case.taxonomy))
-        self._last_label = 0
+        self._read_checked()
+        self._queue = Queue(self._table, strategy, seed)
+        self.answers = Answers(self._table, self._queue)
+        self._begin_with_classes()
 
     # ------------------------------------------------------------------------------------------------ the cells
 
     @property
     def taxonomy(self) -> Taxonomy:
-        return self.case.taxonomy
+        return self._table.taxonomy
 
     @property
     def cells(self) -> Cells:
@@ -204,9 +205,10 @@ class Session:
         return near
 
     def add_cells(self, scanned: Iterable[Scanned]) -> None:
-        """Take in tiles as a running scan reports them: in place of what earlier models found there. Raises CaseError.
+        """Take in tiles as a running scan reports them: in place of what earlier models found there.
 
-        What the reviewer has said stays, and the current cell stays current: where it was found anew, as that.
+        What the reviewer has said stays, and the current cell stays current: where it was found anew, as that. Raises
+        CaseError, ClassesChanged.
         """
         self._table.take(scanned)
         self._queue.renew()
@@ -224,13 +226,13 @@ class Session:
         """Read the case anew, as another program may have written to it; rows get new numbers. Raises CaseError."""
         current = self.current
         place = None if current is None else self.index.points[current].tolist()
+        before = self.taxonomy
         self._table.load()
-        self._checked = self.case.checked_regions()
-        again = None
-        if place is not None:
-            x, y = place
-            near = self.index.within(x, y, x, y)
-            again = next((int(row) for row in near if self.states[row] >= 0), None)
+        if self.taxonomy != before:
+            self._begin_with_classes()
+        self._read_checked()
+        near = [] if place is None else self.index.within(*place, *place).tolist()
+        again = next((row for row in near if self.states[row] >= 0), None)
         self._queue.restart(again)
         self._table.hold(again)
         self.reloaded.emit()
@@ -279,6 +281,11 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------- verdicts
 
+    def catch_up(self) -> None:
+        """Take in what others have said of this case, as every verdict does first. Raises CaseError, ClassesChanged."""
+        if len(self._table.follow({})):
+            self._tell()
+
     def accept(self, which: Which = None) -> None:
         """Say that it is a cell of the class that it has. Raises CaseError, ReviewError."""
         self._judge(which, lambda row: max(int(self.cells.labels[row]), 0))
@@ -303,6 +310,7 @@ class Session:
         the slide or it has no extent.
         """
         drawn = drawn_box(box, self.case)
+        self.catch_up()
         if label is not None:
             self._last_label = label
         (row,) = self._say([(None, drawn, self._last_label)])
@@ -329,17 +337,18 @@ class Session:
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
+        self.catch_up()
         self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.model_over(x1, y1, x2, y2)))
         self._follow({})
         return int((self.states[self.visible(x1, y1, x2, y2)] == 0).sum())
 
     def undo(self) -> bool:
         """Take back the last step, of an earlier sitting too; return whether there was one. Raises CaseError."""
-        return self._moved(self.case.undo())
+        return self._moved(self.case.undo)
 
     def redo(self) -> bool:
         """Bring back the step taken back last; return whether there was one. Raises CaseError."""
-        return self._moved(self.case.redo())
+        return self._moved(self.case.redo)
 
     def import_verdicts(self, rows: Iterable[tuple[float, float, str]]) -> Imported:
         """Bring in verdicts (x, y, class name or ``"reject"``) as the reviewer's, as one step of undo.
@@ -347,7 +356,7 @@ class Session:
         Each is about the nearest present cell in whose place it is; a class where there is none adds a cell, and a
         rejection there is kept as a known negative. Raises CaseError, and ReviewError before anything is saved.
         """
-        self._caught_up(np.zeros(0, np.int64))
+        self.catch_up()
         verdicts = resolve(self, rows)
         found = assign(self, verdicts, self.usual_side / 2)
         said: list[Said] = [
@@ -355,15 +364,8 @@ class Session:
             for ((x, y), label), row in zip(verdicts.items(), found, strict=True)
         ]
         new = [s for s in said if is_news(s, self._table, len(self.taxonomy))]
-        rows_said = self._say(new) if new else np.zeros(0, np.int64)
-        states = self.states[rows_said].tolist()
-        return Imported(
-            accepted=states.count(State.ACCEPTED),
-            corrected=states.count(State.CORRECTED),
-            rejected=states.count(State.REJECTED),
-            added=states.count(State.ADDED),
-            same=len(said) - len(new),
-        )
+        rows_said = self._say(new)
+        return Imported.of(self.states[rows_said], same=len(said) - len(new))
 
     # -------------------------------------------------------------------------------------------------- figures
 
@@ -373,10 +375,18 @@ class Session:
 
     def figures(self) -> list[ClassFigures]:
         """Return what the verdicts tell of each class on the whole slide, under the model that has scanned last."""
-        models = self.case.checked_models()
-        return figures_of(Evidence.of(self._table, self._checked, models, self._threshold, len(self.taxonomy)))
+        checked = self._checked, self._checked_models
+        return figures_of(Evidence.of(self._table, *checked, self._threshold, len(self.taxonomy)))
 
     # ---------------------------------------------------------------------------------------------------- inside
+
+    def _begin_with_classes(self) -> None:
+        # the last is for cells of no class
+        self._classes_shown = np.array([*(not c.hidden for c in self.taxonomy.classes), True])
+        self._last_label = self.taxonomy.offered[0]
+
+    def _read_checked(self) -> None:
+        self._checked, self._checked_models = self.case.checked_regions(), self.case.checked_models()
 
     def _judge(self, which: Which, label_for: Callable[[int], int | None]) -> None:
         if which is None and self.current is None:
@@ -392,12 +402,11 @@ class Session:
             self.next()
 
     def _caught_up(self, rows: IntArray) -> list[int]:
-        """Take in what another window has said of this case; return the row that stands for each of `rows` now."""
-        if len(self._table.follow({})):
-            self._tell()
-            r = self._table.rows
-            for i in np.flatnonzero(r["covered"][rows] & (r["annotation"][rows] < 0)).tolist():
-                rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
+        """Catch up; return the row that stands for each of `rows` now."""
+        self.catch_up()
+        r = self._table.rows
+        for i in np.flatnonzero(r["covered"][rows] & (r["annotation"][rows] < 0)).tolist():
+            rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
         return [int(row) for row in rows]
 
     def _say(self, said: Sequence[Said]) -> IntArray:
@@ -408,15 +417,16 @@ class Session:
 
     def _follow(self, homes: dict[int, int]) -> IntArray:
         rows = self._table.follow(homes)
-        self._checked = self.case.checked_regions()
+        self._read_checked()
         if self.current is not None and self.states[self.current] < 0:
             self._go(None)
         self._tell()
         return rows
 
-    def _moved(self, moved: bool) -> bool:
-        """After undo or redo: show the cell that it was about, or else the detection that it had stood for."""
-        if moved:
+    def _moved(self, step: Callable[[], bool]) -> bool:
+        """Undo or redo, and show the cell that it was about, or else the detection that it had stood for."""
+        self.catch_up()
+        if moved := step():
             rows = self._follow({})
             present = rows[self.states[rows] >= 0]
             if len(present):

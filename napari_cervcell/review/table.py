@@ -18,6 +18,7 @@ from .density import squares_of
 from .looks import LooksStore
 from .rows import GrowingIndex, Rows
 from .sampling import lots_of, stratum_of
+from .verdicts import ClassesChanged
 
 __all__ = ["GONE", "CellTable", "Scanned"]
 
@@ -88,6 +89,8 @@ class CellTable:
     rows : Rows
     index : GrowingIndex
         The centres of all rows, of the gone ones too.
+    taxonomy : Taxonomy
+        The classes in whose terms the rows are, until :meth:`load`.
     annotations : Annotations
         What the reviewer has said, as in the rows.
     looks : LooksStore
@@ -102,7 +105,8 @@ class CellTable:
 
     def load(self) -> None:
         """Read everything from the case anew. Raises CaseError."""
-        detections, annotations = self._case.detections(), self._case.annotations()
+        annotations, detections = self._case.annotations(), self._case.detections()
+        self.taxonomy = self._case.taxonomy
         self.rows = Rows(_COLUMNS)
         self.index = GrowingIndex()
         self.looks = LooksStore(self._case)
@@ -214,8 +218,15 @@ class CellTable:
         homes : dict of int to int
             The row in which a new annotation, by its id, belongs. One without gets the row that it had before it was
             taken back, or a row of its own.
+
+        Raises
+        ------
+        CaseError
+        ClassesChanged
+            Then nothing was taken in.
         """
         old, new = self.annotations, self._case.annotations()
+        self._check_classes()
         if new is old:
             return _NONE
         self.annotations = new
@@ -234,6 +245,10 @@ class CellTable:
         touched = np.union1d(left, placed)
         self._settle(touched)
         return np.concatenate([touched, partners[partners >= 0]])
+
+    def _check_classes(self) -> None:
+        if self._case.taxonomy != self.taxonomy:
+            raise ClassesChanged
 
     def _place(self, which: IntArray, homes: Mapping[int, int]) -> IntArray:
         """Write the annotations at the positions `which` into rows; return the rows."""
@@ -271,11 +286,12 @@ class CellTable:
     def take(self, scanned: Iterable[Scanned]) -> None:
         """Take in tiles that the newest run has scanned and written to the case: their cells replace what was there.
 
-        Cells that the reviewer has spoken of stay as they are. Raises CaseError.
+        Cells that the reviewer has spoken of stay as they are. Raises CaseError, ClassesChanged.
         """
         steps = list(scanned)
         if not steps:
             return
+        self._check_classes()
         run = self._case.runs()[-1]
         self.newest_model = self._number(run.model_id)
         if any(step.tile.size != self._tile_size for step in steps):
@@ -324,7 +340,7 @@ class CellTable:
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
-        labels = self._case.taxonomy.merged(cells.labels)
+        labels = self.taxonomy.merged(cells.labels)
         centres = cells.centres
         return self._append(
             cells.boxes,

@@ -10,19 +10,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..casefile import State
 from ..errors import CervcellError
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["REJECT", "Imported", "ReviewError", "assign", "read_verdicts", "resolve"]
+__all__ = ["REJECT", "ClassesChanged", "Imported", "ReviewError", "assign", "read_verdicts", "resolve"]
 
 REJECT = "reject"
 
 
 class ReviewError(CervcellError):
     """Something that a reviewer asked for cannot be done."""
+
+
+class ClassesChanged(ReviewError):
+    """Another process has changed the classes of the case; what was asked for was not done.
+
+    :meth:`Session.reload` goes on with the new ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another window has changed the classes of this case: they are shown as they are now. "
+            "A verdict that you were just giving is not saved: give it again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,12 @@ class Imported:
     rejected: int
     added: int
     same: int
+
+    @classmethod
+    def of(cls, states: NDArray[np.int8], same: int) -> Imported:
+        """Count the states that the cells have now of which something new was said."""
+        accepted, corrected, rejected, added = np.bincount(states, minlength=len(State) + 1)[1:].tolist()
+        return cls(accepted, corrected, rejected, added, same)
 
 
 def read_verdicts(path: str | Path) -> list[tuple[float, float, str]]:

@@ -13,7 +13,7 @@ from superqt.utils import create_worker
 
 from ..casefile import Case, open_case
 from ..errors import CervcellError
-from ..review import Report, Session
+from ..review import ClassesChanged, Report, Session
 from ..review.comparison import Comparison, compare
 from ..review.models import export_model, import_model, usual_threshold
 from ..review.places import case_path_for
@@ -154,7 +154,11 @@ class Desk(QObject):
         self.view.place = place
 
     def _begin(self) -> None:
-        self.session = Session(self.slide, self._case, threshold=usual_threshold())
+        """Begin a session, in place of the one before where there is one: the classes are others now."""
+        session = Session(self.slide, self._case, threshold=usual_threshold())
+        if self.session is not None:
+            self.closing.emit()
+        self.session = session
         self._case.note_opened()
         self.opened.emit()
         self.session.counts_changed.connect(self._figures_soon)
@@ -167,12 +171,10 @@ class Desk(QObject):
                 "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
             )
             return
-        layer, path = self.layer, self._case.path
-        self.clear()
-        with self.guard(), Case.open(path) as case:
-            case.taxonomy = taxonomy
-        self.next_case_path = path
-        self.put(layer)
+        with self.guard():
+            self.session.catch_up()
+            self._case.taxonomy = taxonomy
+            self._begin()
 
     def _figures_soon(self) -> None:
         if not self._figures_timer.isActive():
@@ -218,6 +220,10 @@ class Desk(QObject):
         """Show a CervcellError to the user instead of raising it."""
         try:
             yield
+        except ClassesChanged as error:
+            with self.guard():
+                self._begin()
+            self.failed.emit(str(error))
         except CervcellError as error:
             self.failed.emit(str(error))
 
@@ -355,4 +361,5 @@ class Desk(QObject):
 def close_with_slide(dialog: QDialog, desk: Desk) -> None:
     """Let a dialog speak of the slide that is on the desk, and of no other."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    desk.closing.connect(dialog.close)  # it may speak of classes that are others now
     desk.closed.connect(dialog.close)

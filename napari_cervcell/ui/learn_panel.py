@@ -37,7 +37,7 @@ class LearnPanel(QWidget):
         self.waiting = QLabel()
         self.waiting.setWordWrap(True)
         self.waiting.setToolTip("Cells whose verdicts no model has learnt from yet")
-        self._learnt_up_to = 0  # id of the newest event that the last round could see
+        self._learnt_up_to = 0  # the case knows it, but not without a look at all rounds
         self.start = Button(
             "Learn now",
             "A quick round: seconds, for the last layers of the model. You can go on working.",
@@ -132,18 +132,15 @@ class LearnPanel(QWidget):
         case = self._desk.case
         if case is None:
             return
-        rounds = [r for r in case.rounds() if r.has_model]
-        self._learnt_up_to = (
-            max((e.id for e in case.events() if e.time <= rounds[-1].started), default=0) if rounds else 0
-        )
-        quality = quality_of(rounds)
+        self._learnt_up_to = case.learnt_up_to
+        quality = quality_of(case.rounds())
         self.quality.show_values(quality)
         self.quality.setVisible(len(quality) > 1)
         self._count()
         self._enable()
 
     def _count(self) -> None:
-        n = int((self._desk.case.annotations().ids > self._learnt_up_to).sum())
+        n = self._desk.case.reviewed_after(self._learnt_up_to)
         since = "since the last round" if self._learnt_up_to else "so far"
         self.waiting.setText(f"{n:,} {'cell' if n == 1 else 'cells'} reviewed {since}.")
         self.by_itself.count(n)

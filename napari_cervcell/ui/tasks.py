@@ -184,7 +184,7 @@ class Training(QObject):
         """Begin a round, unless one is running."""
         if not self._wanted:
             self._wanted = True
-            self._process_of(case, slide).start(quick=quick, seconds=seconds)
+            self._process_of(case, slide).start(quick=quick, seconds=seconds, reviewer=case.reviewer)
             self._timer.start()
             self.started.emit()
 
@@ -196,7 +196,7 @@ class Training(QObject):
 
     def _process_of(self, case: Case, slide: Slide) -> TrainingProcess:
         if self._process is None:
-            self._process = TrainingProcess(case.path, slide.path, reviewer=case.reviewer)
+            self._process = TrainingProcess(case.path, slide.path)
         return self._process
 
     def cancel(self) -> None:

@@ -86,3 +86,31 @@ def test_classes_that_would_make_what_is_stored_wrong_are_refused(filled: Case) 
     with pytest.raises(ValueError, match="does not continue"):
         filled.taxonomy = Taxonomy("other", BETHESDA.classes[::-1])
     assert filled.taxonomy == BETHESDA
+
+
+def test_a_class_that_another_program_adds_and_gives_is_read_at_once(filled: Case) -> None:
+    with Case.open(filled.path) as other:
+        filled.annotations()
+        other.taxonomy = BETHESDA.edited([*BETHESDA.classes, AGC, replace(AGC, name="Mimic", letter="Q", key="")])
+        other.record([Verdict("add", (1000, 0, 1040, 40), 7)])
+    assert filled.annotations().labels.tolist() == [1, 1, 7]
+    assert filled.taxonomy.names[-1] == "Mimic"
+    filled.record([Verdict("add", (2000, 0, 2040, 40), 6)])
+    assert filled.annotations().labels.tolist() == [1, 1, 7, 6]
+
+
+def test_classes_that_another_program_merges_count_as_one_here_too(filled: Case) -> None:
+    filled.annotations()
+    with Case.open(filled.path) as other:
+        other.taxonomy = with_class(1, into=2)
+    assert filled.annotations().labels.tolist() == [2, 2]
+    assert filled.detections().cells.labels.tolist() == [0, 2, 2, 3, 4, 5]
+
+
+def test_classes_must_continue_those_in_the_file_whoever_put_them_there(filled: Case) -> None:
+    with Case.open(filled.path) as other:
+        other.taxonomy = BETHESDA.edited([*BETHESDA.classes, AGC])
+    with pytest.raises(ValueError, match="does not continue"):
+        filled.taxonomy = with_class(0, name="Normal")
+    with Case.open(filled.path) as again:
+        assert again.taxonomy.names == (*BETHESDA.names, "AGC")

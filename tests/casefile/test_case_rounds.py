@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
-from napari_cervcell.casefile import Case, CaseError
+from napari_cervcell.casefile import Case, CaseError, Verdict
+from napari_cervcell.casefile import store as store_module
 from napari_cervcell.cells import Cells
 
 
@@ -95,3 +98,51 @@ def test_the_detections_of_each_model_are_kept(case: Case) -> None:
     assert case.detections().cells.boxes[0, 0] == 20
     assert case.detections("one").cells.boxes[0, 0] == 10
     assert len(case.detections("three")) == 0
+
+
+def accepted(x: float, cell: int | None = None, label: int = 0) -> Verdict:
+    return Verdict("accept", (x, 0, x + 60, 60), label, cell)
+
+
+def unlearnt(case: Case) -> int:
+    return case.reviewed_after(case.learnt_up_to)
+
+
+def test_what_no_round_has_learnt_from_yet(case: Case) -> None:
+    cells = case.record([accepted(100.0 * i) for i in range(30)])
+    assert unlearnt(case) == 30
+    number = case.start_round("shipped", {"events": case.newest_event})
+    case.record([accepted(9000)])  # while the round is on its way
+    assert unlearnt(case) == 31
+    case.finish_round(number, "candidate", {}, b"m", "m1")
+    assert unlearnt(case) == 1
+    case.record([accepted(100.0 * i, cell, 3) for i, cell in enumerate(cells[:12])])
+    case.record([accepted(0.0, cells[0], 4)])
+    assert unlearnt(case) == 13  # each cell once
+    case.check_region((0, 0, 90, 90))
+    case.undo()
+    case.undo()
+    case.undo()
+    assert unlearnt(case) == 1
+
+
+def test_what_makes_no_model_from_the_case_leaves_that_as_it_is(case: Case) -> None:
+    case.record([accepted(100.0 * i) for i in range(30)])
+    failed = case.start_round("shipped", {"events": case.newest_event})
+    case.finish_round(failed, "failed")
+    imported = case.start_round("shipped", {"imported": "m.safetensors"})
+    case.finish_round(imported, "candidate", {}, b"m", "m2")
+    assert unlearnt(case) == 30
+
+
+def test_a_clock_that_is_put_back_changes_nothing_in_that(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime(2020, 1, 1, tzinfo=UTC)
+
+    number = case.start_round("shipped", {"events": case.newest_event})
+    case.finish_round(number, "candidate", {}, b"m", "m1")
+    monkeypatch.setattr(store_module, "datetime", Earlier)
+    case.record([accepted(100.0 * i) for i in range(80)])
+    assert unlearnt(case) == 80

@@ -9,6 +9,9 @@ import pytest
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDialogButtonBox, QWidget
 
+from napari_cervcell.casefile import Case
+from napari_cervcell.review import Session
+from napari_cervcell.taxonomy import BETHESDA, CellClass
 from napari_cervcell.ui.classes_dialog import ClassesDialog
 from napari_cervcell.ui.hands import Hands
 
@@ -87,3 +90,53 @@ def test_a_hidden_class_is_not_offered_until_somebody_asks_for_its_cells(hands: 
     assert 0 not in session.cells.labels[session.visible(*everything)]
     hands.click(hands.widget.case_panel.chips[0])
     assert 0 in session.cells.labels[session.visible(*everything)]
+
+
+def test_with_the_first_class_hidden_an_added_cell_is_of_the_first_one_offered(hands: Hands) -> None:
+    dialog = dialog_of(hands)
+    dialog.rows[0].state.setCurrentText("hidden")
+    press(dialog, hands, OK)
+    hands.point_at(1125, 1125)
+    hands.key("a")
+    session = hands.widget.desk.session
+    assert session.taxonomy[int(session.cells.labels[session.current])].name == "ASC-US"
+    session.select(None)
+    assert session.at(1125, 1125, 5) is not None
+
+
+def add_classes_in_another_window(path: Path) -> None:
+    """Two new ones, of which the second is given to a cell."""
+    new = [CellClass(name, letter, "#3b4cc0", "", "negative", 0) for name, letter in (("AGC", "G"), ("Mimic", "Q"))]
+    with Case.open(path) as case:
+        case.taxonomy = BETHESDA.edited([*BETHESDA.classes, *new])
+        Session(None, case).set_class(7, 0)
+
+
+def test_classes_that_another_window_has_added_are_there_and_the_work_goes_on(hands: Hands, case_path: Path) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    desk.session.select(5)
+    place = desk.session.index.points[5].tolist()
+    add_classes_in_another_window(case_path)
+    hands.key("space")
+    assert "Another window has changed the classes" in widget.error_bar.text.text()
+    assert [b.text() for b in widget.review_panel.classes][-2:] == ["AGC", "Mimic"]
+    assert desk.session.index.points[desk.session.current].tolist() == place
+    hands.key("space")
+    hands.rest(0.3)  # the figures come
+    assert desk.case.annotations().labels.tolist() == [7, 5]
+    assert widget.case_panel._cells[7][1].text() == "1"
+
+
+def test_classes_edited_while_another_window_has_changed_them_are_not_mixed_up(hands: Hands, case_path: Path) -> None:
+    widget, desk = hands.widget, hands.widget.desk
+    dialog = dialog_of(hands)
+    write(dialog.rows[0].name, "Normal")
+    add_classes_in_another_window(case_path)
+    press(dialog, hands, OK)
+    assert "Another window has changed the classes" in widget.error_bar.text.text()
+    assert desk.session.taxonomy.names == (*BETHESDA.names, "AGC", "Mimic")
+    dialog = dialog_of(hands)
+    write(dialog.rows[0].name, "Normal")
+    press(dialog, hands, OK)
+    assert desk.session.taxonomy.names[0] == "Normal"
+    assert desk.case.annotations().labels.tolist() == [7]

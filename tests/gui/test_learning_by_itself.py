@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,28 @@ def test_enough_new_cells_begin_a_round_and_the_reviewer_stays_where_he_is(hands
     assert len(begun) == 1  # one that came to nothing is not begun again at the next cell
 
 
+def test_old_cells_of_which_something_new_is_said_begin_a_round_and_an_imported_model_is_none(hands: Hands) -> None:
+    panel, desk = hands.widget.learn_panel, hands.widget.desk
+    begun: list[bool] = []
+    desk.training.started.connect(lambda: begun.append(True))
+    desk.session.accept(np.arange(12))
+    number = desk.case.start_round("shipped", {"events": desk.case.newest_event})
+    desk.case.finish_round(number, "candidate", {}, b"model", "m1")
+    desk.models_changed.emit()
+    assert panel.waiting.text() == "0 cells reviewed since the last round."
+    desk.session.reject(np.arange(11))
+    number = desk.case.start_round("shipped", {"imported": "m.safetensors"})
+    desk.case.finish_round(number, "candidate", {}, b"model", "m2")
+    desk.models_changed.emit()
+    assert panel.waiting.text() == "11 cells reviewed since the last round."
+    panel.by_itself.cells.setValue(12)
+    hands.click(panel.by_itself.on)
+    desk.session.reject(20)
+    assert begun
+    desk.training.cancel()
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+
+
 def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) -> None:
     panel, desk = hands.widget.learn_panel, hands.widget.desk
     desk.session.accept(np.arange(6))
@@ -82,6 +107,38 @@ def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) ->
     hands.click(panel.cancel)
     hands.wait("the round has ended", lambda: not desk.training.running, 60)
     assert not panel.again.isVisible()
+
+
+def test_a_trainer_that_cannot_be_started_is_explained_and_can_be_tried_again(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, desk = hands.widget.learn_panel, hands.widget.desk
+    desk.session.accept(np.arange(6))
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        hands.key("t")
+        hands.wait("the round has ended", lambda: not desk.training.running, 5)
+    assert "not enough memory" in hands.widget.error_bar.text.text()
+    hands.click(panel.again)
+    hands.wait("the trainer is there", trainers, 60)
+    hands.click(panel.cancel)
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+
+
+def test_the_round_names_who_reviews_now(hands: Hands) -> None:
+    desk = hands.widget.desk
+    desk.session.accept(np.arange(12))
+    hands.wait("the trainer is made ready", trainers, 60)
+    desk.set_reviewer("Dr Second")
+    hands.key("t")
+    hands.wait("the round is in the case", desk.case.rounds, 60)
+    assert desk.case.rounds()[0].reviewer == "Dr Second"
+    desk.training.cancel()
+    hands.wait("the round has ended", lambda: not desk.training.running, 60)
 
 
 def test_closing_the_slide_ends_the_trainer(hands: Hands) -> None:

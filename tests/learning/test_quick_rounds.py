@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +246,40 @@ def test_cells_taken_back_under_the_trainer(reviewed: Path) -> None:
     process.close()
     assert last["kind"] == "failed"
     assert "no corrections to learn from" in last["message"]
+
+
+def test_a_trainer_that_cannot_be_started_fails_the_round_and_can_try_again(
+    reviewed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    process = TrainingProcess(reviewed, sample_slide())
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        process.prepare()
+        process.start(quick=True, seconds=1)
+        [last] = process.poll()
+        assert not process.running
+    assert last["kind"] == "failed"
+    assert "not enough memory" in last["message"]
+    assert str(reviewed) in last["message"]
+    process.start(quick=True, seconds=1)
+    assert list(process.messages())[-1]["kind"] == "done"
+    process.close()
+
+
+def test_a_round_names_who_began_it_whoever_was_there_before(reviewed: Path) -> None:
+    process = TrainingProcess(reviewed, sample_slide())
+    for name in ("ada", "grace"):
+        process.start(quick=True, seconds=0.5, reviewer=name)
+        assert list(process.messages())[-1]["kind"] == "done"
+    process.close()
+    with Case.open(reviewed) as case:
+        assert [r.reviewer for r in case.rounds()[1:]] == ["ada", "grace"]
+        assert case.reviewed_after(case.learnt_up_to) == 0
+        case.record([Verdict("reject", (0, 0, 60, 60), -1)])
+        assert case.reviewed_after(case.learnt_up_to) == 1
 
 
 def test_a_model_file_may_go_while_its_model_is_in_use(

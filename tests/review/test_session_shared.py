@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 
 from napari_cervcell.casefile import Case, State
-from napari_cervcell.review import Session
+from napari_cervcell.review import ClassesChanged, Session
+from napari_cervcell.taxonomy import BETHESDA, CellClass
 
 from .conftest import find, shown
 
@@ -61,3 +65,39 @@ def test_of_two_windows_a_box_or_a_list_that_comes_later_is_about_the_same_cell(
         assert said.labels.tolist()[0] == 0
         assert said.boxes[0].tolist() == box.tolist()
         assert said.states.tolist()[1] == State.REJECTED
+
+
+SAYINGS: dict[str, Callable[[Session], object]] = {
+    "accept": lambda session: session.accept(1),
+    "add": lambda session: session.add(900, 500),
+    "check": lambda session: session.check_region((0, 0, 50, 50)),
+    "import": lambda session: session.import_verdicts([(300, 100, "reject")]),
+    "undo": lambda session: session.undo(),
+}
+
+
+@pytest.mark.parametrize("what", SAYINGS)
+def test_classes_added_elsewhere_are_taken_up_before_anything_is_said(session: Session, what: str) -> None:
+    new = [CellClass(name, letter, "#3b4cc0", "", "negative", 0) for name, letter in (("AGC", "G"), ("Mimic", "Q"))]
+    with Case.open(session.case.path) as case:
+        case.taxonomy = BETHESDA.edited([*BETHESDA.classes, *new])
+        Session(None, case).set_class(7, 0)
+    session.select(2)
+    before = len(session.case.events())
+    with pytest.raises(ClassesChanged):
+        SAYINGS[what](session)
+    assert len(session.case.events()) == before
+    assert len(session.figures()) == len(session.counts()) == 6  # as if nothing had happened, until it is read anew
+    session.reload()
+    assert session.current == find(session, 500, 100)
+    assert (100, 100, 7, State.CORRECTED) in shown(session)
+    assert session.counts()[7].reviewed == 1
+    assert len(session.figures()) == 8
+    SAYINGS[what](session)
+    assert len(session.case.events()) == before + 1
+
+
+def test_figures_hold_while_another_program_marks_a_region_as_checked(session: Session) -> None:
+    with Case.open(session.case.path) as case:
+        Session(None, case).check_region((0, 0, 400, 400))
+    assert len(session.figures()) == 6
