@@ -132,7 +132,7 @@ class Scan:
         self.device = pick_device(device)
         self.grid = TileGrid.of(slide.width, slide.height, slide.mpp_xy, model.mpp)
         tiles = plan(self.grid, view=view, region=region, wanted=foreground.covers if foreground else None)
-        earlier = case.scanned(model.id) if case else set()
+        earlier = case.scanned(model.id, self.grid.size) if case else set()
         self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
         self.total = len(tiles)
         if gives_way and not THREADS_GIVE_WAY:
