@@ -41,7 +41,7 @@ class Job:
         One of `napari_cervcell.detection.DEVICES`.
     region : (x1, y1, x2, y2), level-0 px, optional
     mpp : float, optional
-        µm per px, for a slide that does not say.
+        µm per px, for a slide that does not say, or not rightly. The case remembers it.
     threads : int, optional
         CPU threads of the network; all cores by default.
     """
@@ -78,7 +78,7 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
 
     start = time.monotonic()
     with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
-        _agree_on_mpp(slide, case)
+        _agree_on_mpp(job, slide, case)
         model = load_model(job.model) if job.model else current_model(case)
         model.check_classes(case.taxonomy, str(job.model or model.name))
         scan = Scan(
@@ -215,11 +215,12 @@ def threads_each(workers: int) -> int | None:
     return max(1, (os.cpu_count() or 1) // workers) if workers else None
 
 
-def _agree_on_mpp(slide: Slide, case: Case) -> None:
-    """Where only one of slide and case knows the µm per pixel, tell the other. Raises BatchError where neither does."""
-    if slide.mpp is None and case.mpp is not None:
-        slide.mpp = case.mpp
-    elif case.mpp is None and slide.mpp is not None:
-        case.mpp = slide.mpp
+def _agree_on_mpp(job: Job, slide: Slide, case: Case) -> None:
+    """Let slide and case have one µm per pixel: the job's, else the case's. Raises BatchError where nobody knows it."""
+    known = case.mpp
+    if job.mpp is not None:
+        case.mpp = job.mpp
+    elif known is not None and known != slide.mpp:
+        slide.mpp = known
     if slide.mpp is None:
         raise BatchError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")

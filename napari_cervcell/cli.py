@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--model", type=Path, help="model file; by default the case's own, else the shipped one")
     detect.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)")
     detect.add_argument("--region", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="only here, level-0 px")
-    detect.add_argument("--mpp", type=float, help="µm per pixel, for slides that do not say")
+    detect.add_argument("--mpp", type=float, help="µm per pixel, for slides that do not say, or not rightly")
     where = detect.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, default=0, metavar="N", help="this many slides at once, on this machine")
     where.add_argument("--scheduler", default="", metavar="tcp://HOST:8786", help="on the workers of a dask cluster")

@@ -96,6 +96,28 @@ def test_a_worker_that_is_killed_loses_nothing(slides: list[Path], quick_file: P
         assert len(case.detections().tiles) == 4
 
 
+def test_cells_of_another_scale_do_not_count_and_the_case_remembers_the_new_one(
+    slides: list[Path], quick_file: Path, tmp_path: Path
+) -> None:
+    """A slide that says 0.25 µm per px is taken at 0.125, which is wrong: then half as many tiles meet the region."""
+
+    def detected(case: Path, mpp: float | None) -> tuple[float | None, list[list[float]]]:
+        job = Job(slides[0], case, quick_file, region=(3500.0, 100.0, 3700.0, 300.0), mpp=mpp)
+        (outcome,) = detect_many([job], lambda *_: None, ended=lambda _: None)
+        assert outcome.answer is not None, outcome.error
+        with Case.open(case) as opened:
+            return opened.mpp, sorted(opened.detections().cells.boxes.tolist())
+
+    mpp, right = detected(tmp_path / "right.cervcell", None)
+    assert mpp == 0.25
+    corrected = tmp_path / "corrected.cervcell"
+    assert detected(corrected, 0.125)[0] == 0.125
+    mpp, wrong = detected(corrected, None)
+    assert (mpp, wrong == right) == (0.125, False)  # said once is enough
+    assert detected(corrected, 0.25) == (0.25, right)
+    assert detected(corrected, 0.125) == (0.125, wrong)
+
+
 def test_slides_that_fail_are_listed_and_the_others_done(
     slides: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

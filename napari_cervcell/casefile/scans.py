@@ -22,10 +22,11 @@ Tile = tuple[int, int, int, Cells]
 
 RunState = Literal["done", "cancelled", "failed"]
 
-# for each place of the newest grid the tile of the newest run (with MAX, SQLite takes the row that holds the maximum)
+# for each place of the newest grid, or of one of tiles of some size, the tile of the newest run (with MAX, SQLite takes
+# the row that holds the maximum)
 _PRESENT = """
     SELECT {columns}, MAX(run) AS run FROM tiles
-    WHERE size = (SELECT size FROM tiles ORDER BY run DESC LIMIT 1) {which} GROUP BY x, y
+    WHERE size = COALESCE(?, (SELECT size FROM tiles ORDER BY run DESC LIMIT 1)) {which} GROUP BY x, y
 """
 _SAVE_TILE = "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)"
 _OF_MODEL = "AND run IN (SELECT id FROM runs WHERE model_id = ?)"
@@ -127,14 +128,14 @@ class ScanRecord(Record):
         """Whether a run has come to its end, whatever it found. Raises CaseError."""
         return any(run.state == "done" for run in self.runs())
 
-    def detections(self, model_id: str | None = None) -> Detections:
+    def detections(self, model_id: str | None = None, size: int | None = None) -> Detections:
         """Return what was found at each place by the run that looked at it last, or by the last one of a model.
 
         Places are the tiles of the grid (tile size) that the newest run used; what was found on another grid is kept
-        in the file, but not shown. Raises CaseError.
+        in the file, but not shown. It is returned where its `size` is given. Raises CaseError.
         """
         with self._store.access() as connection:
-            which, values = ("", ()) if model_id is None else (_OF_MODEL, (model_id,))
+            which, values = ("", (size,)) if model_id is None else (_OF_MODEL, (size, model_id))
             rows = connection.execute(_PRESENT.format(columns="x, y, size, n, cells", which=which), values).fetchall()
             sql = "SELECT id, model_id FROM runs WHERE id IN (SELECT run FROM tiles) ORDER BY id"
             model_ids = dict(connection.execute(sql).fetchall())
@@ -169,11 +170,15 @@ class ScanRecord(Record):
         except ValueError:
             raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.") from None
 
-    def scanned(self, model_id: str) -> set[tuple[int, int]]:
-        """Return (x, y) of the tiles whose present cells come from the model: no need to look there again."""
+    def scanned(self, model_id: str, size: int) -> set[tuple[int, int]]:
+        """Return (x, y) of the tiles whose present cells come from the model: no need to look there again.
+
+        None where the newest grid is not that of tiles of `size`: nothing that was found there is present.
+        """
+        present = _PRESENT.format(columns="x, y, size", which="")
         with self._store.access() as connection:
-            sql = f"SELECT x, y FROM ({_PRESENT.format(columns='x, y', which='')}) AS t JOIN runs ON runs.id = t.run"
-            return set(connection.execute(f"{sql} WHERE model_id = ?", (model_id,)).fetchall())
+            sql = f"SELECT x, y FROM ({present}) AS t JOIN runs ON runs.id = t.run WHERE model_id = ? AND t.size = ?"
+            return set(connection.execute(sql, (None, model_id, size)).fetchall())
 
 
 def _row(run: int, tile: Tile) -> tuple[int, int, int, int, int, bytes]:

@@ -132,7 +132,7 @@ class Scan:
         self.device = pick_device(device)
         self.grid = TileGrid.of(slide.width, slide.height, slide.mpp_xy, model.mpp)
         tiles = plan(self.grid, view=view, region=region, wanted=foreground.covers if foreground else None)
-        earlier = case.scanned(model.id) if case else set()
+        earlier = case.scanned(model.id, self.grid.size) if case else set()
         self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
         self.total = len(tiles)
         if gives_way and not THREADS_GIVE_WAY:
@@ -140,10 +140,13 @@ class Scan:
         self._threads = threads
         self._begin = thread_gives_way if gives_way else None  # of every thread
         self._scope = "region" if region else "slide"
-        # what neighbouring tiles have reported already; an earlier part of the same model's work counts
+        # what neighbouring tiles have reported, whichever model looked at them; but what stands in one that waits to be
+        # looked at anew counts for nothing, for it will go
         self._reported: dict[tuple[int, int], Cells] = {}
-        if case and earlier:
-            self._reported = _found_by(model.id, case)
+        if case:
+            known = case.detections(size=self.grid.size)
+            self._reported = {(x, y): known.cells[which] for x, y, _, which in known.by_tile()}
+        self._waiting = {(t.x, t.y) for t in self.tiles}
 
     def run(self, stop: threading.Event | None = None, pause: threading.Event | None = None) -> Iterator[Progress]:
         """Do the scan, yielding after every tile; set `stop` to end it there.
@@ -170,6 +173,7 @@ class Scan:
         found = unreadable = 0
         done = before
         for tile, raw, engine in self._looked_at(stop):
+            self._waiting.discard((tile.x, tile.y))
             if raw is None:
                 unreadable += 1
                 cells, looks = Cells(), np.zeros((0, 0), np.float16)
@@ -177,7 +181,7 @@ class Scan:
                 cells, looks = self._merged(tile, *raw)
                 if self.case:
                     self.case.write_tile(run, tile.x, tile.y, tile.size, cells, looks)
-            self._reported[tile.x, tile.y] = cells
+                self._reported[tile.x, tile.y] = cells
             done, found = done + 1, found + len(cells)
             seconds = time.monotonic() - start
             rate = (done - before) / max(seconds, 1e-6)
@@ -244,14 +248,9 @@ class Scan:
         x, y = own.centres.T
         inside = (x >= 0) & (x < self.slide.width) & (y >= 0) & (y < self.slide.height)
         own, looks = own[inside], looks[inside]
-        size = tile.size
-        around = [
-            self._reported[key]
-            for dx in (-size, 0, size)
-            for dy in (-size, 0, size)
-            if (dx or dy) and (key := (tile.x + dx, tile.y + dy)) in self._reported
-        ]
-        others = Cells.concatenate(around).boxes
+        steps = (-tile.size, 0, tile.size)
+        around = {(tile.x + dx, tile.y + dy) for dx in steps for dy in steps if dx or dy} - self._waiting
+        others = Cells.concatenate([self._reported[key] for key in around if key in self._reported]).boxes
         if not len(others) or not len(own):
             return own, looks
         new = np.array([iou_with(box, others).max() <= OVERLAP for box in own.boxes])
@@ -291,10 +290,3 @@ def _is_done(future: Future[Any], stop: threading.Event) -> bool:
         if stop.is_set():
             return False
     return True
-
-
-def _found_by(model_id: str, case: Case) -> dict[tuple[int, int], Cells]:
-    """Return, by tile, the present cells of a case that a model found."""
-    found = case.detections()
-    cells = ((x, y, found.cells[which]) for x, y, run, which in found.by_tile() if found.model_ids[run] == model_id)
-    return {(x, y): here for x, y, here in cells if len(here)}

@@ -34,8 +34,8 @@ def test_the_newest_run_wins_at_its_places_and_the_others_stay(case: Case) -> No
     assert sorted(map(tuple, found.tiles.tolist())) == [(0, 0), (512, 0)]
     assert dict(zip(map(tuple, found.tiles.tolist()), found.counts.tolist(), strict=True)) == {(0, 0): 1, (512, 0): 1}
     assert found.tile_size == 512
-    assert case.scanned("b") == {(0, 0)}
-    assert case.scanned("a") == {(512, 0)}
+    assert case.scanned("b", 512) == {(0, 0)}
+    assert case.scanned("a", 512) == {(512, 0)}
     assert [run.state for run in case.runs()] == ["done", "running"]
 
 
@@ -45,20 +45,27 @@ def test_a_tile_without_cells_clears_its_place(case: Case) -> None:
         case.write_tile(run, 0, 0, 512, cells)
         case.finish_run(run, "cancelled")
     assert len(case.detections()) == 0
-    assert case.scanned("a") == {(0, 0)}
+    assert case.scanned("a", 512) == {(0, 0)}
 
 
 def test_tiles_of_another_grid_are_not_shown(case: Case) -> None:
     case.write_tile(case.start_run("a", "a", "slide"), 512, 0, 512, cells_at(600))
     case.write_tile(case.start_run("b", "b", "view"), 0, 0, 1024, cells_at(5))
     assert case.detections().cells.boxes[:, 0].tolist() == [5]
-    assert case.scanned("a") == set()
+    assert case.scanned("a", 512) == set()
+    assert case.detections(size=512).cells.boxes[:, 0].tolist() == [600]
+
+
+def test_a_place_that_was_scanned_on_another_grid_is_to_be_scanned_again(case: Case) -> None:
+    case.write_tile(case.start_run("a", "a", "slide"), 0, 0, 1024, cells_at(5))
+    assert case.scanned("a", 1024) == {(0, 0)}
+    assert case.scanned("a", 512) == set()
 
 
 def test_a_case_without_detections(case: Case) -> None:
     found = case.detections()
     assert (len(found), found.tiles.shape, found.tile_size) == (0, (0, 2), 0)
-    assert case.scanned("a") == set()
+    assert case.scanned("a", 512) == set()
 
 
 def test_cells_come_back_as_they_were(case: Case) -> None:
@@ -168,4 +175,4 @@ def test_newest_run_wins_for_any_history(tmp_path_factory: pytest.TempPathFactor
         expected = sorted(c * 100 + i for c, (_, n) in shown.items() for i in range(n))
         assert sorted(found.cells.boxes[:, 0].tolist()) == expected
         for model in "abc":
-            assert case.scanned(model) == {(c * 100, 0) for c, (by, _) in shown.items() if by == model}
+            assert case.scanned(model, 100) == {(c * 100, 0) for c, (by, _) in shown.items() if by == model}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,7 @@ def test_a_scan_reports_every_tile_and_counts_up(steps: list[Progress]) -> None:
 
 
 def test_a_cell_on_a_border_is_reported_once(steps: list[Progress]) -> None:
-    cells = Cells.concatenate([s.cells for s in steps])
-    for i, box in enumerate(cells.boxes):
-        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= OVERLAP).all()
+    assert_each_once(Cells.concatenate([s.cells for s in steps]))
 
 
 def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, quick_model: Model, grid: TileGrid) -> None:
@@ -111,8 +110,69 @@ def test_a_scan_lands_in_the_case_and_is_not_done_twice(
         assert [s.done for s in rest] == [3, 4]
         whole = case.detections().cells
         assert len(whole) == half + rest[-1].found
-        for i, box in enumerate(whole.boxes):
-            assert (iou_with(box, np.delete(whole.boxes, i, 0)) <= OVERLAP).all()
+        assert_each_once(whole)
+
+
+@pytest.fixture(scope="module")
+def next_model(quick_model: Model) -> Model:
+    """What a round makes of a model: nearly the same."""
+    model = copy.deepcopy(quick_model)
+    with torch.no_grad():
+        model.network.head.cell.bias += 0.05
+    return model
+
+
+@pytest.fixture
+def scanned_case(steps: list[Progress], sample: Slide, quick_model: Model, tmp_path: Path) -> Iterator[Case]:
+    """A case in which `quick_model` has looked at the region."""
+    with open_case(tmp_path / "scanned.cervcell", sample) as case:
+        run = case.start_run(quick_model.id, quick_model.name, "region")
+        case.write_tiles(run, ((s.tile.x, s.tile.y, s.tile.size, s.cells) for s in steps))
+        case.finish_run(run)
+        yield case
+
+
+def assert_each_once(cells: Cells) -> None:
+    for i, box in enumerate(cells.boxes):
+        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= OVERLAP).all()
+
+
+def test_a_cell_on_the_border_of_what_another_model_scanned_is_there_once(
+    scanned_case: Case, sample: Slide, next_model: Model, grid: TileGrid
+) -> None:
+    size = grid.size
+    (step,) = Scan(sample, next_model, region=(1.2 * size, 0.2 * size, 1.8 * size, 0.8 * size), case=scanned_case).run()
+    assert step.found > 100
+    assert_each_once(scanned_case.detections().cells)
+
+
+def test_a_model_that_looks_again_everywhere_finds_what_it_would_have_found_alone(
+    scanned_case: Case, sample: Slide, next_model: Model, region: Region
+) -> None:
+    """What an earlier model found hides nothing for good, also where the scan is stopped and goes on later."""
+    alone = Cells.concatenate([s.cells for s in Scan(sample, next_model, region=region).run()])
+    stop = threading.Event()
+    for step in Scan(sample, next_model, region=region, case=scanned_case).run(stop):
+        if step.done == 2:
+            stop.set()
+    rest = list(Scan(sample, next_model, region=region, case=scanned_case).run())
+    assert [s.done for s in rest] == [3, 4]
+    found = scanned_case.detections().cells
+    orders = [np.lexsort(cells.boxes.T) for cells in (alone, found)]
+    np.testing.assert_array_equal(found.boxes[orders[1]], alone.boxes[orders[0]])
+    np.testing.assert_array_equal(found.scores[orders[1]], alone.scores[orders[0]])
+
+
+def test_what_stands_in_a_tile_that_cannot_be_read_is_not_found_again_beside_it(
+    scanned_case: Case, next_model: Model, region: Region, grid: TileGrid, tmp_path: Path, scratch: Callable
+) -> None:
+    path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
+    size = grid.size
+    scratch(path, 0.5 * size, 0.5 * size)
+    with open_slide(path) as slide:
+        steps = list(Scan(slide, next_model, region=(*region[:2], region[2], 0.95 * size), case=scanned_case).run())
+    assert [(s.tile.x, s.readable) for s in steps] == [(0, False), (size, True)]
+    assert_each_once(scanned_case.detections().cells)
 
 
 @pytest.mark.skipif(not THREADS_GIVE_WAY, reason="threads cannot give way here")
