@@ -11,7 +11,7 @@ from ..cells import FloatArray
 from .table import CellTable
 from .verdicts import ReviewError
 
-__all__ = ["drawn_box", "usual_side"]
+__all__ = ["box_about", "drawn_box", "usual_side"]
 
 _CELL_UM = 15.0  # side of the box of an added cell where nothing was detected to go by
 _USUAL_MPP = 0.25
@@ -24,6 +24,11 @@ def usual_side(table: CellTable, mpp: float | None) -> float:
         return _CELL_UM / (mpp or _USUAL_MPP)
     boxes = table.rows["box"][found[:: max(1, len(found) // 4096)]]
     return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+
+
+def box_about(x: float, y: float, side: float) -> FloatArray:
+    """Return float32 (4,), the square box of a `side` about (x, y), level-0 px."""
+    return np.array([x, y, x, y], np.float32) + np.float32(side / 2) * np.array([-1, -1, 1, 1], np.float32)
 
 
 def drawn_box(box: Sequence[float] | FloatArray, case: Case) -> FloatArray:

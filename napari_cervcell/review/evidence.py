@@ -85,10 +85,10 @@ class Evidence:
         sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], r["stratum"], r["lot"], waits)
 
         points = table.index.points[rows]
-        new_to_it = is_cell & (models >= 0) & (models == table.models_at(points))
+        new_to_it = is_cell & (models >= 0) & (models == table.coverage.at(points))
         inside = np.zeros(len(said), bool)
         for (x1, y1, x2, y2), model in zip(checked.tolist(), table.numbers_of(checked_models).tolist(), strict=True):
-            if model >= 0 and model == table.model_over(x1, y1, x2, y2):
+            if model >= 0 and model == table.coverage.over(x1, y1, x2, y2):
                 inside |= (points >= (x1, y1)).all(axis=1) & (points <= (x2, y2)).all(axis=1)
 
         def count(which: NDArray[np.bool_]) -> IntArray:

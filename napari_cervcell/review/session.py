@@ -13,8 +13,9 @@ from ..casefile import Annotations, Case, State
 from ..cells import Cells, FloatArray, IntArray
 from ..taxonomy import Taxonomy
 from .answers import Answers
-from .boxes import drawn_box, usual_side
+from .boxes import box_about, drawn_box, usual_side
 from .counts import ClassCount, counts_of
+from .coverage import Scanned
 from .density import Density
 from .evidence import Evidence
 from .figures import ClassFigures, figures_of
@@ -23,7 +24,7 @@ from .queue import Queue
 from .rows import GrowingIndex
 from .sheet import Snapshot
 from .strategies import StrategyName
-from .table import CellTable, Scanned
+from .table import CellTable
 from .verdicts import ClassesChanged, Imported, ReviewError, assign, resolve
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Session:
     def __init__(
         self, slide: Slide | None, case: Case, *, threshold: float = 0.5, strategy: StrategyName = "mix", seed: int = 0
     ) -> None:
-        self.slide = slide
-        self.case = case
+        self.slide, self.case = slide, case
         self._threshold = threshold
         self._table = CellTable(case)
         self._read_checked()
@@ -301,7 +301,7 @@ class Session:
 
     def add(self, x: float, y: float, label: int | None = None) -> int:
         """Add a cell of usual size centred at (x, y), level-0 pixels; see :meth:`add_box`."""
-        return self.add_box(self._box_at(x, y), label)
+        return self.add_box(box_about(x, y, self.usual_side), label)
 
     def add_box(self, box: Sequence[float] | FloatArray, label: int | None = None) -> int:
         """Add a cell in a box (two corners, level-0 pixels), make it current, and return its row.
@@ -338,7 +338,7 @@ class Session:
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
         self.catch_up()
-        self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.model_over(x1, y1, x2, y2)))
+        self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.coverage.over(x1, y1, x2, y2)))
         self._follow({})
         return int((self.states[self.visible(x1, y1, x2, y2)] == 0).sum())
 
@@ -360,7 +360,7 @@ class Session:
         verdicts = resolve(self, rows)
         found = assign(self, verdicts, self.usual_side / 2)
         said: list[Said] = [
-            (row, self.cells.boxes[row] if row is not None else self._box_at(x, y), label)
+            (row, self.cells.boxes[row] if row is not None else box_about(x, y, self.usual_side), label)
             for ((x, y), label), row in zip(verdicts.items(), found, strict=True)
         ]
         new = [s for s in said if is_news(s, self._table, len(self.taxonomy))]
@@ -448,7 +448,3 @@ class Session:
     def _tell(self) -> None:
         self.cells_changed.emit()
         self.counts_changed.emit()
-
-    def _box_at(self, x: float, y: float) -> FloatArray:
-        half = self.usual_side / 2
-        return np.array([x - half, y - half, x + half, y + half], np.float32)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,14 @@ from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
 from .committee import NO_LOOK, opinions
 from .counts import tally
+from .coverage import Coverage, Scanned
 from .density import squares_of
 from .looks import LooksStore
 from .rows import GrowingIndex, Rows
 from .sampling import lots_of, stratum_of
 from .verdicts import ClassesChanged
 
-__all__ = ["GONE", "CellTable", "Scanned"]
+__all__ = ["GONE", "CellTable"]
 
 GONE = -1
 """State of a row that is no cell of its own (any more): replaced by a later model, taken back, or the same cell as one
@@ -60,24 +60,6 @@ _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
 }
 
 
-class _Place(Protocol):
-    @property
-    def x(self) -> int: ...
-    @property
-    def y(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-
-
-class Scanned(Protocol):
-    """What a scan reports of a tile: where it is (level-0 pixels), and the cells that belong to it."""
-
-    @property
-    def tile(self) -> _Place: ...
-    @property
-    def cells(self) -> Cells: ...
-
-
 class CellTable:
     """One row for every cell: a detection, or what the reviewer said of one; a verdict stays in the detection's row.
 
@@ -95,6 +77,8 @@ class CellTable:
         What the reviewer has said, as in the rows.
     looks : LooksStore
         What the detections look like.
+    coverage : Coverage
+        Which models, by their numbers, have looked where.
     newest_model : int
         The number of the model that has scanned last, -1 for none; see :meth:`numbers_of`.
     """
@@ -137,23 +121,6 @@ class CellTable:
         known = {name[:_ID]: number for number, name in enumerate(self._models) if name}
         numbers: NDArray[np.int16] = np.array([known.get(name[:_ID], -1) for name in names.tolist()], np.int16)[which]
         return numbers
-
-    def models_at(self, points: FloatArray) -> NDArray[np.int16]:
-        """Return int16 (n,), the number of the model that looked last at each place (n, 2), level-0 px; -1 for none."""
-        places, which = np.unique(points // max(self._tile_size, 1), axis=0, return_inverse=True)
-        of_tiles = [self._model_of_tile.get((int(x), int(y)), -1) for x, y in places * self._tile_size]
-        numbers: NDArray[np.int16] = np.array(of_tiles, np.int16)[which.ravel()]
-        return numbers
-
-    def model_over(self, x1: float, y1: float, x2: float, y2: float) -> int:
-        """Return the number of the model that looked last at a rectangle, level-0 px; -1 for none, or more than one.
-
-        Parts at which none has looked do not count: they are mostly glass.
-        """
-        size = self._tile_size if self._model_of_tile else max(self._case.width, self._case.height)
-        columns, rows = (range(int(a // size) * size, max(math.ceil(b), 1), size) for a, b in ((x1, x2), (y1, y2)))
-        models = {self._model_of_tile.get((x, y), -1) for x in columns for y in rows} - {-1}
-        return models.pop() if len(models) == 1 else -1
 
     def model_id(self, number: int) -> str:
         """Return the id of the model of a number, empty for -1."""
@@ -294,7 +261,7 @@ class CellTable:
         self._check_classes()
         run = self._case.runs()[-1]
         self.newest_model = self._number(run.model_id)
-        if any(step.tile.size != self._tile_size for step in steps):
+        if any(step.tile.size != self.coverage.tile_size for step in steps):
             self._change_grid()
             return
         new = self._append_found(Cells.concatenate([step.cells for step in steps]), self.newest_model)
@@ -305,8 +272,8 @@ class CellTable:
             start += len(rows)
             replaced.append(self._tiles.get(place, _NONE))
             self._tiles[place] = rows
-            self._model_of_tile[place] = self.newest_model
-            self.looks.note(self.newest_model, run.id, *place, self._tile_size, rows)
+            self.coverage.note(*place, self.newest_model)
+            self.looks.note(self.newest_model, run.id, *place, self.coverage.tile_size, rows)
         old = np.concatenate(replaced)
         self.rows["found"][old] = False
         earlier = old[self.rows["model"][old] != self.newest_model]
@@ -329,14 +296,13 @@ class CellTable:
     def _append_all_found(self, detections: Detections) -> IntArray:
         models = [self._number(detections.model_ids[run]) for run in detections.runs.tolist()]
         found = self._append_found(detections.cells, np.repeat(np.array(models, np.int16), detections.counts))
-        self._tile_size = detections.tile_size
+        self.coverage = Coverage(detections.tile_size)
         self._tiles: dict[tuple[int, int], IntArray] = {}
-        self._model_of_tile: dict[tuple[int, int], int] = {}
         for (x, y, run, which), model in zip(detections.by_tile(), models, strict=True):
             self._tiles[x, y] = rows = found[which]
-            self._model_of_tile[x, y] = model
+            self.coverage.note(x, y, model)
             if len(rows):
-                self.looks.note(model, run, x, y, self._tile_size, rows)
+                self.looks.note(model, run, x, y, detections.tile_size, rows)
         return found
 
     def _append_found(self, cells: Cells, model: int | NDArray[np.int16]) -> IntArray:
