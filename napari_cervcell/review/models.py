@@ -39,6 +39,8 @@ def export_model(case: Case, round_id: int, path: str | Path) -> None:
 def import_model(case: Case, path: str | Path) -> int:
     """Keep a model file in the case as a round of its own, not in use until it is chosen; return the round's id.
 
+    The model before it, with which it is compared, is the one in use now.
+
     Loads torch. Raises CaseError, and ModelError for what is no model or one of other classes.
     """
     from ..models import load_model
@@ -47,6 +49,7 @@ def import_model(case: Case, path: str | Path) -> int:
     model = load_model(path)
     model.check_classes(case.taxonomy, str(path))
     active = case.active_model()
-    number = case.start_round(active[0] if active else "", {"imported": path.name})
+    before = active[0] if active else load_model().id
+    number = case.start_round(before, {"imported": path.name})
     case.finish_round(number, "candidate", {}, model.to_bytes(), model.id, f"Imported from {path.name}.")
     return number

@@ -9,7 +9,7 @@ import pytest
 
 from napari_cervcell.casefile import Case, CaseError
 from napari_cervcell.errors import CervcellError
-from napari_cervcell.models import Model, ModelError, model_from_bytes
+from napari_cervcell.models import Model, ModelError, load_model, model_from_bytes
 from napari_cervcell.review import ReviewError
 from napari_cervcell.review.comparison import compare
 from napari_cervcell.review.models import export_model, import_model
@@ -29,6 +29,19 @@ def test_a_model_goes_from_one_case_to_another(case: Case, small_model: Model, t
     assert "model.safetensors" in last.message
     case.use_round(imported)
     assert model_from_bytes(case.active_model()[1]).id == small_model.id
+
+
+def test_an_imported_model_is_compared_with_the_shipped_one_where_that_is_in_use(
+    case: Case, scan, quick_file: Path
+) -> None:
+    scan(load_model().id, [(100, 100, 0, 0.9, 1), (300, 100, 1, 0.8, 1)])
+    imported = import_model(case, quick_file)
+    made = case.rounds()[-1]
+    scan(made.model_id, [(100, 100, 0, 0.9, 1), (500, 100, 1, 0.8, 1)])
+    found = compare(case, made.parent_model_id, made.model_id, 0.5)
+    np.testing.assert_allclose(found.appeared.centres, [(500, 100)])
+    np.testing.assert_allclose(found.vanished.centres, [(300, 100)])
+    assert case.round_before(imported) is None  # from which it is rolled back to the shipped one
 
 
 def test_what_cannot_be_brought_out_or_in_is_explained(case: Case, small_model: Model, tmp_path: Path) -> None:
