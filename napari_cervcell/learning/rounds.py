@@ -47,7 +47,7 @@ EPOCH = 25
 _Net = TypeVar("_Net", bound=nn.Module)
 
 Measure = Callable[[Model, list[Field]], dict[str, Any]]
-"""Tells how a model does on earlier fields, as :func:`evaluate` does."""
+"""Tells how a model does on earlier fields (see :func:`replayed`), as :func:`evaluate` does."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,10 @@ class Outcome:
         Whether it is not worse than its parent: on the corrections held back (see :func:`is_worse`), and on earlier
         fields.
     metrics : dict
-        Figures of both, JSON-able.
+        Figures of both, JSON-able: ``held_back``, how many corrections were, and where there were any ``agreement``
+        (``before``, ``after``), how likely each model thinks what was said of them, 0 to 1, on average. The same of
+        those of each class and of the rejections alone: ``classes`` (by name) and ``rejections``, of each
+        ``held_back``, ``before`` and ``after``. With earlier fields ``earlier_fields`` (``before``, ``after``).
     message : str
         The same in a sentence for the reviewer.
     """
@@ -90,7 +93,8 @@ def _replay(taxonomy: Taxonomy) -> list[Field]:
 
 
 def replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
-    """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten.
+    """The labelled fields that ship with the plugin: those replayed in every round, and those that only judge what was
+    forgotten. The reviewer's earlier cases are not among them.
 
     None for a taxonomy of other classes than theirs.
     """
@@ -295,8 +299,8 @@ def compared(
     worse, lost = False, 0.0
     if len(kept.ids):
         before, after = (judge(m, slide, kept) for m in (parent, model))
-        agreement = {"before": float(before.mean()), "after": float(after.mean())}
-        metrics["agreement"] = agreement
+        metrics |= _agreement(kept, before, after, model.taxonomy.names)
+        agreement = metrics["agreement"]
         worse = is_worse(after - before)
         found = (
             f"agreement with {len(kept.ids)} held-back {'correction' if len(kept.ids) == 1 else 'corrections'}"
@@ -319,6 +323,29 @@ def compared(
         else "The new model is worse and is kept as a candidate"
     )
     return Outcome(model, promoted, metrics, f"{verdict}: {found}.")
+
+
+def _agreement(
+    kept: Annotations, before: NDArray[np.float32], after: NDArray[np.float32], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of :class:`Outcome` for the corrections held back, of classes called `names`."""
+
+    def of(which: NDArray[np.bool_]) -> dict[str, Any]:
+        return {
+            "held_back": int(which.sum()),
+            "before": float(before[which].mean()),
+            "after": float(after[which].mean()),
+        }
+
+    rejected = kept.states == State.REJECTED
+    labels = np.unique(kept.labels[~rejected]).tolist()
+    figures: dict[str, Any] = {
+        "agreement": {"before": float(before.mean()), "after": float(after.mean())},
+        "classes": {names[label]: of(~rejected & (kept.labels == label)) for label in labels},
+    }
+    if rejected.any():
+        figures["rejections"] = of(rejected)
+    return figures
 
 
 def is_worse(change: NDArray[np.float32]) -> bool:

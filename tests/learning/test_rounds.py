@@ -155,6 +155,15 @@ def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_mo
     rejected = annotations.states[learnt] == State.REJECTED
     assert now[rejected].mean() > was[rejected].mean()
     assert outcome.metrics["held_back"] == int((~learnt).sum())
+    kept = annotations[~learnt]
+    figures = outcome.metrics["classes"] | {"rejected": outcome.metrics["rejections"]}
+    for name, of in figures.items():
+        rejections = kept.states == State.REJECTED
+        is_it = rejections if name == "rejected" else ~rejections & (kept.labels == BETHESDA.index(name))
+        assert of["held_back"] == is_it.sum() > 0
+        assert of["before"] == pytest.approx(judge(before, sample, kept[is_it]).mean(), abs=1e-4)
+        assert of["after"] == pytest.approx(judge(outcome.model, sample, kept[is_it]).mean(), abs=1e-4)
+    assert sum(of["held_back"] for of in figures.values()) == len(kept)
     worse = outcome.metrics["earlier_fields"]["before"]["ap"] - outcome.metrics["earlier_fields"]["after"]["ap"]
     assert outcome.promoted == ("not worse" in outcome.message)
     assert worse <= 0.03 or not outcome.promoted
@@ -259,6 +268,8 @@ def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -
         assert round_.state == messages[-1]["state"]
         model = model_from_bytes(case.round_model(round_.id))
         assert model.name.endswith("round 2")
+        assert set(round_.metrics["classes"]) <= set(BETHESDA.names)
+        assert model.card["metrics"] == round_.metrics  # an exported model says so too
         if round_.state == "promoted":
             assert current_model(case).id == model.id
 
