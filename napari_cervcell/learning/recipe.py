@@ -29,7 +29,8 @@ class Recipe:
     at_the_end : bool
         Whether the exclusive schedule stands at its end, else as far as labels allow; see `standing`.
     replay : bool
-        Whether it replays earlier fields, where there are any of the case's classes, and is judged on them too.
+        Whether it replays the fields that ship with the plugin, where they are of the case's classes, and is judged on
+        them too.
     rate : float
         Peak learning rate of the neck and the head.
     frozen : int

@@ -36,6 +36,8 @@ REPLAY = Path(__file__).with_name("replay")
 
 _CROP = 320
 _TOLERANCE = 0.01
+_FEW = 5  # corrections held back; of fewer nobody knows from themselves how much of their change is chance
+_SPREAD = 0.15  # usual, of the changes of single corrections: 0.1 to 0.2 in rounds on the sample slide
 _FORGOTTEN = 0.03  # AP: the shipped model knows the earlier fields by heart, and whatever it learns costs some of that
 
 
@@ -45,7 +47,7 @@ EPOCH = 25
 _Net = TypeVar("_Net", bound=nn.Module)
 
 Measure = Callable[[Model, list[Field]], dict[str, Any]]
-"""Tells how a model does on earlier fields, as :func:`evaluate` does."""
+"""Tells how a model does on earlier fields (see :func:`replayed`), as :func:`evaluate` does."""
 
 
 @dataclass(slots=True)
@@ -56,10 +58,13 @@ class Outcome:
     ----------
     model : Model
     promoted : bool
-        Whether it is not worse than its parent: on the corrections held back, by more than their standard error, and
-        on earlier fields.
+        Whether it is not worse than its parent: on the corrections held back (see :func:`is_worse`), and on earlier
+        fields.
     metrics : dict
-        Figures of both, JSON-able.
+        Figures of both, JSON-able: ``held_back``, how many corrections were, and where there were any ``agreement``
+        (``before``, ``after``), how likely each model thinks what was said of them, 0 to 1, on average. The same of
+        those of each class and of the rejections alone: ``classes`` (by name) and ``rejections``, of each
+        ``held_back``, ``before`` and ``after``. With earlier fields ``earlier_fields`` (``before``, ``after``).
     message : str
         The same in a sentence for the reviewer.
     """
@@ -88,7 +93,8 @@ def _replay(taxonomy: Taxonomy) -> list[Field]:
 
 
 def replayed(taxonomy: Taxonomy) -> tuple[list[Field], list[Field]]:
-    """Earlier labelled fields: those replayed in every round, and those that only judge what was forgotten.
+    """The labelled fields that ship with the plugin: those replayed in every round, and those that only judge what was
+    forgotten. The reviewer's earlier cases are not among them.
 
     None for a taxonomy of other classes than theirs.
     """
@@ -290,35 +296,63 @@ def compared(
     """Judge `model` against `parent` on the corrections held back and, by `measure`, on earlier fields."""
     kept = annotations[held_back(annotations.ids)]
     metrics: dict[str, Any] = {"held_back": len(kept.ids)}
-    earlier: dict[str, dict[str, float]] = {}
-    lost = 0.0
-    if watched:
-        figures = {name: measure(m, watched) for name, m in (("before", parent), ("after", model))}
-        earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
-        lost = earlier["before"]["ap"] - earlier["after"]["ap"]
-        metrics["earlier_fields"] = earlier
-    worse = False
+    worse, lost = False, 0.0
     if len(kept.ids):
         before, after = (judge(m, slide, kept) for m in (parent, model))
-        metrics["agreement"] = {"before": float(before.mean()), "after": float(after.mean())}
-        change = after - before
-        chance = float(change.std(ddof=1)) / math.sqrt(len(change)) if len(change) > 1 else math.inf
-        worse = float(change.mean()) + chance < -_TOLERANCE
-    promoted = not worse and lost <= _FORGOTTEN
-    if len(kept.ids):
+        metrics |= _agreement(kept, before, after, model.taxonomy.names)
         agreement = metrics["agreement"]
+        worse = is_worse(after - before)
         found = (
-            f"agreement with {len(kept.ids)} held-back corrections {agreement['before']:.0%} before, "
+            f"agreement with {len(kept.ids)} held-back {'correction' if len(kept.ids) == 1 else 'corrections'}"
+            f"{' (too few to tell for certain)' if len(kept.ids) < _FEW else ''} {agreement['before']:.0%} before, "
             f"{agreement['after']:.0%} after"
         )
     else:
         found = f"no correction was held back yet, so {'only earlier fields' if watched else 'nothing'} could judge it"
     if watched:
+        figures = {name: measure(m, watched) for name, m in (("before", parent), ("after", model))}
+        earlier = {name: {k: f[k] for k in ("ap", "f1", "balanced_accuracy")} for name, f in figures.items()}
+        metrics["earlier_fields"] = earlier
         ap = [earlier[name]["ap"] for name in ("before", "after")]
+        lost = ap[0] - ap[1]
         found += f"; finding cells in earlier fields (AP) {ap[0]:.3f} before, {ap[1]:.3f} after"
+    promoted = not worse and lost <= _FORGOTTEN
     verdict = (
         "The new model is not worse and is now in use"
         if promoted
         else "The new model is worse and is kept as a candidate"
     )
     return Outcome(model, promoted, metrics, f"{verdict}: {found}.")
+
+
+def _agreement(
+    kept: Annotations, before: NDArray[np.float32], after: NDArray[np.float32], names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of :class:`Outcome` for the corrections held back, of classes called `names`."""
+
+    def of(which: NDArray[np.bool_]) -> dict[str, Any]:
+        return {
+            "held_back": int(which.sum()),
+            "before": float(before[which].mean()),
+            "after": float(after[which].mean()),
+        }
+
+    rejected = kept.states == State.REJECTED
+    labels = np.unique(kept.labels[~rejected]).tolist()
+    figures: dict[str, Any] = {
+        "agreement": {"before": float(before.mean()), "after": float(after.mean())},
+        "classes": {names[label]: of(~rejected & (kept.labels == label)) for label in labels},
+    }
+    if rejected.any():
+        figures["rejections"] = of(rejected)
+    return figures
+
+
+def is_worse(change: NDArray[np.float32]) -> bool:
+    """Say whether agreement with held-back corrections, changed by `change` (n,), fell by more than chance lets it.
+
+    Chance is the standard error of the mean change. That of fewer than `_FEW` would be chance itself (of a single one
+    there is none), so it is worked out from the usual spread.
+    """
+    spread = float(change.std(ddof=1)) if len(change) >= _FEW else _SPREAD
+    return float(change.mean()) + spread / math.sqrt(len(change)) < -_TOLERANCE

@@ -45,7 +45,11 @@ class LearnPanel(QWidget):
             "t",
         )
         self.start.clicked.connect(self.begin)
-        self.full = Button("Full round", "Teach all of the model your corrections: a minute or two, and more of it.")
+        self.full = Button(
+            "Full round",
+            "Teach all of the model your corrections: a minute or two, and more of it. Rounds of both kinds also "
+            "replay fields that ship with the plugin, not your earlier cases.",
+        )
         self.full.clicked.connect(self.begin_full)
         self.cancel = Button("Cancel", "End this round. The model in use stays.", "stop")
         self.cancel.clicked.connect(desk.training.cancel)

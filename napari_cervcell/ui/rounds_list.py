@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -24,6 +25,7 @@ from .comparison_dialog import ComparisonDialog
 
 if TYPE_CHECKING:
     from ..casefile import Round
+    from ..taxonomy import Taxonomy
     from .desk import Desk
 
 __all__ = ["RoundsList"]
@@ -69,7 +71,8 @@ class RoundsList(QWidget):
         active = case.active_round
         rounds = [r for r in case.rounds() if r.has_model]
         for round_ in reversed(rounds):
-            self._add(f"Round {round_.id}", _in_short(round_), _at_length(round_), round_.id, active)
+            short = "<br>".join(filter(None, [_in_short(round_), _per_class(round_, case.taxonomy)]))
+            self._add(f"Round {round_.id}", short, _at_length(round_), round_.id, active)
             self._add_menu(round_)
         if rounds:
             self._add("Shipped model", "", _SHIPPED, None, active)
@@ -84,6 +87,7 @@ class RoundsList(QWidget):
         text = QLabel(f"<b>{name}</b>" if in_use else name)
         if short:
             text.setText(f"{text.text()}<br><small>{short}</small>")
+        text.setWordWrap(True)
         text.setToolTip(tip)
         text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         use = QPushButton("in use" if in_use else "use")
@@ -144,7 +148,33 @@ def _in_short(round_: Round) -> str:
     return " · ".join([*parts, *filter(None, [round_.reviewer])])
 
 
+def _per_class(round_: Round, taxonomy: Taxonomy) -> str:
+    """Return "N 80 → 85 · H 52 → 71 · rejected 64 → 90%", classes by their letters."""
+    letters = {name: taxonomy[taxonomy.index(name)].letter for name in round_.metrics.get("classes", {})}
+    # a figure is not torn from its class where the line ends
+    parts = [
+        f"{letters.get(name, name)}&nbsp;{100 * of['before']:.0f}&nbsp;→&nbsp;{100 * of['after']:.0f}"
+        for name, of in _figures(round_)
+    ]
+    return f"{' · '.join(parts)}%" if parts else ""
+
+
 def _at_length(round_: Round) -> str:
     started = datetime.fromisoformat(round_.started).astimezone()
-    by = f" by {round_.reviewer}" if round_.reviewer else ""
-    return f"{round_.message}\nBegun{by} on {started:%d %b %Y at %H:%M}."
+    by = f" by {escape(round_.reviewer)}" if round_.reviewer else ""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td align=right>{of['held_back']}</td>"
+        f"<td align=right>{of['before']:.0%}</td><td align=right>{of['after']:.0%}</td></tr>"
+        for name, of in _figures(round_)
+    )
+    table = (
+        f"<p>Agreement with the corrections held back:</p><table cellspacing=6><tr><th></th><th>held back</th>"
+        f"<th>before</th><th>after</th></tr>{rows}</table>"
+    )
+    return f"<p>{escape(round_.message)}<br>Begun{by} on {started:%d %b %Y at %H:%M}.</p>{table if rows else ''}"
+
+
+def _figures(round_: Round) -> list[tuple[str, dict[str, Any]]]:
+    """Return those of each class and of the rejections; rounds of before they were kept have none."""
+    rejections = {"rejected": round_.metrics["rejections"]} if "rejections" in round_.metrics else {}
+    return [*round_.metrics.get("classes", {}).items(), *rejections.items()]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QTextDocument
 from qtpy.QtTest import QTest
 
 from napari_cervcell.casefile import open_case
@@ -26,7 +27,16 @@ def hands(sit_down, slide_path: Path, case_path: Path, small_model: Model) -> Ha
         first = case.start_round("shipped", {})
         case.finish_round(first, "promoted", metrics, small_model.to_bytes(), "abc", "It is better.")
         second = case.start_round("abc", {})
-        case.finish_round(second, "candidate", {}, small_model.to_bytes(), "def", "It is worse.")
+        metrics = {
+            "held_back": 12,
+            "agreement": {"before": 0.724, "after": 0.7},
+            "classes": {
+                "NILM": {"held_back": 8, "before": 0.8, "after": 0.75},
+                "SCC": {"held_back": 1, "before": 0.4, "after": 0.6},
+            },
+            "rejections": {"held_back": 3, "before": 0.7, "after": 0.6},
+        }
+        case.finish_round(second, "candidate", metrics, small_model.to_bytes(), "def", "It is worse.")
         cells = lattice()
         write_cells(case, Cells.concatenate([cells[:38], cells[:2].moved(100, 100)]), "def")
     return sit_down(slide_path)
@@ -49,6 +59,22 @@ def test_each_round_says_what_it_came_to(hands: Hands) -> None:
     quality = hands.widget.learn_panel.quality
     assert quality.isVisible()
     assert quality.values == [0.61, 0.724]  # the second round's model never came into use
+
+
+def test_a_round_tells_how_it_does_on_each_class(hands: Hands) -> None:
+    grid = hands.widget.learn_panel.rounds._grid
+    second, first = (grid.itemAtPosition(row, 0).widget() for row in (1, 2))
+    assert "N 80 → 75 · S 40 → 60 · rejected 70 → 60%" in plain(second.text())
+    told = plain(second.toolTip())
+    for row in ("NILM 8 80% 75%", "SCC 1 40% 60%", "rejected 3 70% 60%"):
+        assert row in told
+    assert "held back" not in first.toolTip()  # it was made before such figures were kept
+
+
+def plain(html: str) -> str:
+    document = QTextDocument()
+    document.setHtml(html)
+    return " ".join(document.toPlainText().split())
 
 
 def test_use_and_roll_back_step_by_step(hands: Hands) -> None:

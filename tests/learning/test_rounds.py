@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from dataclasses import replace
@@ -15,6 +16,7 @@ from napari_cervcell.casefile import Case, State, Verdict, open_case
 from napari_cervcell.cells import centres_of
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
+from napari_cervcell.learning.evaluation import evaluate
 from napari_cervcell.learning.features import FeatureMemory
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.known import Known, case_fields
@@ -22,7 +24,7 @@ from napari_cervcell.learning.losses import Schedule, pull_at_half
 from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
 from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
-from napari_cervcell.learning.rounds import judge, objective_of, standing, train_round
+from napari_cervcell.learning.rounds import compared, is_worse, judge, objective_of, standing, train_round
 from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
@@ -153,9 +155,56 @@ def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_mo
     rejected = annotations.states[learnt] == State.REJECTED
     assert now[rejected].mean() > was[rejected].mean()
     assert outcome.metrics["held_back"] == int((~learnt).sum())
+    kept = annotations[~learnt]
+    figures = outcome.metrics["classes"] | {"rejected": outcome.metrics["rejections"]}
+    for name, of in figures.items():
+        rejections = kept.states == State.REJECTED
+        is_it = rejections if name == "rejected" else ~rejections & (kept.labels == BETHESDA.index(name))
+        assert of["held_back"] == is_it.sum() > 0
+        assert of["before"] == pytest.approx(judge(before, sample, kept[is_it]).mean(), abs=1e-4)
+        assert of["after"] == pytest.approx(judge(outcome.model, sample, kept[is_it]).mean(), abs=1e-4)
+    assert sum(of["held_back"] for of in figures.values()) == len(kept)
     worse = outcome.metrics["earlier_fields"]["before"]["ap"] - outcome.metrics["earlier_fields"]["after"]["ap"]
     assert outcome.promoted == ("not worse" in outcome.message)
     assert worse <= 0.03 or not outcome.promoted
+
+
+@pytest.mark.parametrize(
+    ("change", "worse"),
+    [
+        ([-0.9], True),  # 95 % before, 5 % after
+        ([-0.9, 0.0], True),
+        ([-0.03], False),  # so much is nothing for one or two
+        ([-0.08, 0.04], False),
+        ([0.4, 0.1], False),
+        ([-0.3, -0.3, -0.3, 0, 0, 0, 0, 0, 0], True),
+        ([-0.3, 0.3, -0.2, 0.25, -0.1, 0, 0, 0, 0], False),
+        ([-0.03] * 40, True),
+    ],
+)
+def test_a_model_that_agrees_clearly_less_is_worse_however_few_tell(change: list[float], worse: bool) -> None:
+    assert is_worse(np.array(change, np.float32)) == worse
+
+
+def test_a_worse_model_is_not_taken_on_the_word_of_one_correction(
+    sample: Slide, quick_model: Model, tmp_path: Path
+) -> None:
+    """It calls no cell a cell; of what was held back there is one, which the model before knew."""
+    blind = Model(copy.deepcopy(quick_model.network), quick_model.card)
+    with torch.no_grad():
+        blind.network.head.cell.bias -= 10
+    with open_case(tmp_path / "one.cervcell", sample) as case:
+        for _ in Scan(sample, quick_model, region=ONE_TILE, case=case).run():
+            pass
+        cells = case.detections().cells
+        best = np.argsort(-cells.scores)[:12]
+        case.record([Verdict("accept", cells.boxes[i], int(cells.labels[i])) for i in best])
+        said = case.annotations()
+    one = said[np.flatnonzero(held_back(said.ids))[:1]]
+    outcome = compared(blind, quick_model, sample, one, [], evaluate)
+    assert not outcome.promoted
+    assert "agreement with 1 held-back correction (too few to tell for certain)" in outcome.message
+    assert compared(quick_model, quick_model, sample, one, [], evaluate).promoted
 
 
 def test_without_corrections_there_is_nothing_to_learn(found: bytes, sample: Slide, tmp_path: Path) -> None:
@@ -219,6 +268,8 @@ def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -
         assert round_.state == messages[-1]["state"]
         model = model_from_bytes(case.round_model(round_.id))
         assert model.name.endswith("round 2")
+        assert set(round_.metrics["classes"]) <= set(BETHESDA.names)
+        assert model.card["metrics"] == round_.metrics  # an exported model says so too
         if round_.state == "promoted":
             assert current_model(case).id == model.id
 
