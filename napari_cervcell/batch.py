@@ -142,9 +142,9 @@ def _one_by_one(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
             try:
                 yield Outcome(job, detect_one(job, tell))
                 break
-            except CervcellError as error:
+            except Exception as error:  # whatever befalls one slide, the others are done
                 if last:
-                    yield Outcome(job, error=str(error))
+                    yield _failed(job, error)
 
 
 def _on_cluster(jobs: Sequence[Job], tell: Tell, workers: int, scheduler: str) -> Iterator[Outcome]:
@@ -168,11 +168,13 @@ def _on_cluster(jobs: Sequence[Job], tell: Tell, workers: int, scheduler: str) -
                 if future.status == "finished":
                     yield Outcome(job, future.result())
                 else:
-                    error = future.exception()
-                    known = isinstance(error, CervcellError)
-                    yield Outcome(job, error=str(error) if known else f"{type(error).__name__}: {error}")
+                    yield _failed(job, future.exception())
         finally:
             client.cancel(list(running), force=True)
+
+
+def _failed(job: Job, error: BaseException) -> Outcome:
+    return Outcome(job, error=str(error) if isinstance(error, CervcellError) else f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_cervcell import cli, detection
 from napari_cervcell.batch import BatchError, Job, Outcome, detect_many
@@ -128,6 +130,25 @@ def test_slides_that_fail_are_listed_and_the_others_done(
     assert "letter.tiff" in answer["failed"][0]["error"]
     assert [Path(s["slide"]).name for s in answer["slides"]] == ["b.tiff"]
     assert (tmp_path / "cases" / "b.tiff.cervcell").exists()
+
+
+def test_what_nobody_foresaw_ends_one_slide_alone(
+    slides: list[Path], quick_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that is said to be there, by a torch that cannot use it."""
+
+    def to(*_: object) -> torch.nn.Module:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    jobs = jobs_of(slides[:2], tmp_path / "cases", quick_file)
+    jobs = [replace(job, device=device) for job, device in zip(jobs, ("cuda", "cpu"), strict=True)]
+    first, second = detect_many(jobs, lambda *_: None, ended=lambda _: None)
+    assert first.error == "AssertionError: Torch not compiled with CUDA enabled"
+    assert second.answer is not None
+    with Case.open(jobs[0].case) as case:
+        assert [run.state for run in case.runs()] == ["failed", "failed"]  # it was tried once more
 
 
 def test_two_slides_never_share_a_case(slides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ also where the processor has units for less or the model was quantized, so that 
 any other machine."""
 
 _CUDA_BATCH = 8
+_TORCH_WORDS = {"cuda": "graphics card (CUDA)", "mps": "Apple GPU", "cpu-torch": "processor (torch)"}
 
 
 class DetectionError(CervcellError):
@@ -76,10 +77,14 @@ def pick_device(wanted: str = "auto") -> str:
 def make_engine(model: Model, device: str, height: int, width: int, threads: int | None = None) -> Engine:
     """Return `model` ready for tiles of `height` x `width` px on `device`, a name from :func:`pick_device`.
 
-    `threads` bounds the CPU threads of the network. Where OpenVINO cannot run the model, plain torch does.
+    `threads` bounds the CPU threads of the network. Where OpenVINO cannot run the model, plain torch does. Raises
+    DetectionError where the device has no room for the model, or fails.
     """
     if not device.startswith("cpu-openvino"):
-        return TorchEngine(model, device, threads)
+        try:
+            return TorchEngine(model, device, threads)
+        except (RuntimeError, MemoryError) as error:
+            raise _explained(error, _TORCH_WORDS[device]) from error
     try:
         core = openvino.Core()
         whole = quantized(model, core) if device == "cpu-openvino" else None
@@ -112,7 +117,7 @@ class TorchEngine:
 
     def __init__(self, model: Model, device: str, threads: int | None = None) -> None:
         self.name = device
-        self.words = {"cuda": "graphics card (CUDA)", "mps": "Apple GPU"}.get(device, "processor (torch)")
+        self.words = _TORCH_WORDS[device]
         self.batch = _CUDA_BATCH if device == "cuda" else 1
         self._device = device.removesuffix("-torch")
         self._threads = threads
@@ -195,19 +200,24 @@ def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
     try:
         return engine(pixels)
     except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise DetectionError(
-                f"Detection on the {engine.words} failed: {str(error).strip().splitlines()[0][:200]}. What was found "
-                "so far is kept. Detect again to go on, if need be on another device."
-            ) from error
-        if len(pixels) == 1:
-            raise DetectionError(
-                f"There is not enough memory to detect cells on the {engine.words}. What was found so far is kept. "
-                "Close other programs or choose another device, and detect again to go on."
-            ) from None
+        if len(pixels) == 1 or not lacks_memory(error):
+            raise _explained(error, engine.words) from error
     engine.batch = half = len(pixels) // 2
     first, second = infer(engine, pixels[:half]), infer(engine, pixels[half:])
     return _each(lambda *tensors: torch.cat(tensors), first, second)
+
+
+def _explained(error: RuntimeError | MemoryError, words: str) -> DetectionError:
+    """Return what to say of an `error` of the device that is called `words`."""
+    if lacks_memory(error):
+        return DetectionError(
+            f"There is not enough memory to detect cells on the {words}. What was found so far is kept. Close other "
+            "programs or choose another device, and detect again to go on."
+        )
+    return DetectionError(
+        f"Detection on the {words} failed: {str(error).strip().splitlines()[0][:200]}. What was found so far is kept. "
+        "Detect again to go on, if need be on another device."
+    )
 
 
 def _each(work: Callable[..., Tensor], *dense: Dense) -> Dense:

@@ -139,6 +139,25 @@ def test_a_device_lost_half_way_is_explained(shipped_model: Model, tiles: np.nda
         infer(LostCard(shipped_model, "cpu-torch"), tiles)
 
 
+@pytest.mark.parametrize(
+    ("says", "explained"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), r"not enough memory.*CUDA.*kept"),
+        (RuntimeError("CUDA error: the device was lost\nCompile with ..."), r"CUDA.*device was lost\..*another device"),
+    ],
+    ids=["full", "lost"],
+)
+def test_a_card_that_does_not_take_the_model_is_explained(
+    shipped_model: Model, monkeypatch: pytest.MonkeyPatch, says: Exception, explained: str
+) -> None:
+    def to(*_: object) -> nn.Module:
+        raise says
+
+    monkeypatch.setattr(nn.Module, "to", to)
+    with pytest.raises(DetectionError, match=explained):
+        make_engine(shipped_model, "cuda", SIDE, SIDE)
+
+
 @needs_openvino
 def test_the_engine_costs_no_accuracy(shipped_model: Model) -> None:
     """Half as many digits, or whatever else it does, for at most 0.003 of AP."""
