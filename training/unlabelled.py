@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from experiments.features import MPP, Sheet, sheets_by_split
-from experiments.finding import Stacked, detect, figures, head, locations, logits_of, points_of
+from experiments.finding import Stacked, decoded, figures, head, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
 from experiments.table import Table, arguments, dots, fields_by_split
 from hard_negatives import rows_at
@@ -45,7 +45,7 @@ class Scale:
     proposals: int = 256
     width: int = 64
     cut: float = 0.7
-    """What the mean teacher finds is a cell from this calibrated probability on, and none below one less it."""
+    """The calibrated probability from which on a cell is what the mean teacher finds."""
     asked: int = 100
     """Steps after which it is asked anew."""
     seeds: int = 3
@@ -107,65 +107,52 @@ def supervised(batch: Batch, logits: Tensor, teacher: nn.Module, progress: float
 
 def proposals(model: nn.Module, sheets: Sequence[Sheet]) -> Tensor:
     """Return the features float32 (n, d) of what a model takes, however faintly, for cells."""
-    found = [detect(cell_logit(model), s, 0.02).centres for s in sheets]
+    found = [named(model, s, 0.02).centres for s in sheets]
     return rows_at(sheets, np.repeat(np.arange(len(sheets)), [len(f) for f in found]), np.concatenate(found))
 
 
-def cell_logit(model: nn.Module) -> nn.Module:
-    """Return what gives the logit (n, 1) of any class against background."""
-
-    class Cell(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            z = model(x)
-            return (z[:, :N].logsumexp(1) - z[:, N])[:, None]
-
-    return Cell()
-
-
 class FromTeacher:
-    """The loss of labelled rows with, spread over the batch, that of unlabelled fields as a mean teacher sees them.
+    """The loss of labelled rows with, spread over the batch, that of the cells that a mean teacher finds elsewhere.
 
-    It is calibrated on the `known` fields. What it surely finds is a cell, what it may have found is left out, and all
-    else is background; the features are noisier. `cells` is how many locations of cells there must be.
+    It looks through the unlabelled sheets every so often, each time calibrated on the `known` ones. What it surely
+    finds is a cell, in noisier features; of all else nothing is learnt. `cells` is how many locations of cells they
+    must hold.
     """
 
     def __init__(
         self, module: nn.Module, sheets: Sequence[Sheet], cells: float, known: Sequence[Sheet], seed: int, scale: Scale
     ) -> None:
-        self.trained, self.sheets, self.cells, self.known = module, sheets, cells, known
-        self.seed, self.scale = seed, scale
+        self.trained, self.sheets, self.cells, self.known, self.scale = module, sheets, cells, known, scale
+        self.generator = torch.Generator().manual_seed(seed)
         self.steps = 0
 
     def __call__(self, batch: Batch, logits: Tensor, teacher: nn.Module, progress: float) -> Tensor:
         if self.steps % self.scale.asked == 0:
-            self.draws, self.share = self.ask(teacher)
+            self.ask(teacher)
         self.steps += 1
-        more = self.draws()
-        # as in labelled fields, by all their cells: where few were found background would weigh the more for it
-        weight = ramp(progress, 0.05, 0.3) * self.share * more.weight
-        added = (supervised(more, self.trained(more.x), teacher, progress) * weight).sum()
-        return supervised(batch, logits, teacher, progress) + added / batch.weight.sum()
+        loss = supervised(batch, logits, teacher, progress)
+        if not len(self.label):
+            return loss
+        drawn = torch.randint(len(self.label), (self.scale.proposals,), generator=self.generator)
+        x = self.x[drawn] + self.scale.strong * torch.randn(len(drawn), self.x.shape[1], generator=self.generator)
+        weight = ramp(progress, 0.05, 0.3) * len(self.label) / self.cells
+        return loss + weight * F.cross_entropy(self.trained(x), self.label[drawn]) / batch.weight.sum()
 
-    def ask(self, teacher: nn.Module) -> tuple[Draws, float]:
-        """Return what draws from the unlabelled fields, and the share of `cells` that the teacher has found."""
+    def ask(self, teacher: nn.Module) -> None:
+        """Take what the teacher finds for cells, and note how many there are and which share of them is right."""
         calibration = calibrate([(named(teacher, s), points_of(s)) for s in self.known])
-        taught, unsure, right = [], [], 0
+        taught, right = [], 0
         for sheet in self.sheets:
             found = named(teacher, sheet)
             blank = replace(sheet.field, boxes=NONE, labels=np.zeros(0, np.int16), checked=NONE)
             field = with_pseudo_labels(blank, found, calibration, self.scale.cut)
-            p = calibration(found.scores)
-            right += int((match_points(found[p >= self.scale.cut], points_of(sheet)) >= 0).sum())
-            to_input = np.float32(sheet.field.mpp / MPP)
-            taught.append(replace(sheet, boxes=field.boxes * to_input, labels=field.labels))
-            unsure.append(found.boxes[(p < self.scale.cut) & (p > 1 - self.scale.cut)] * to_input)
+            sure = found[calibration(found.scores) >= self.scale.cut]
+            right += int((match_points(sure, points_of(sheet)) >= 0).sum())
+            taught.append(replace(sheet, boxes=field.boxes * np.float32(sheet.field.mpp / MPP), labels=field.labels))
+        at = locations(taught, [np.ones(len(s.labels), bool) for s in taught])
+        self.x, self.label = Stacked(taught)[at.positive], torch.from_numpy(at.label)
         self.taken = sum(len(s.labels) for s in taught)
         self.right = right / max(self.taken, 1)
-        at = locations(
-            taught, [np.ones(len(s.labels), bool) for s in taught], skipped=unsure, checked=[True] * len(taught)
-        )
-        draws = Draws(Stacked(taught), at, self.seed + 2000 + self.steps, self.scale.batch, self.scale.strong)
-        return draws, len(at.positive) / self.cells
 
 
 class FromProposals(nn.Module):
@@ -208,11 +195,12 @@ def judged(model: nn.Module, sheets: Sequence[Sheet]) -> dict[str, float]:
     return figures([(found, points) for found, points, _ in results]) | {"balanced_accuracy": accuracy}
 
 
-def named(model: nn.Module, sheet: Sheet) -> Cells:
+def named(model: nn.Module, sheet: Sheet, lowest: float = 0.002) -> Cells:
     """Return what a model finds in a sheet, and of which class it takes that for; px of the field's image."""
-    found = detect(cell_logit(model), sheet)
+    z = logits_of(model, sheet)
+    found = decoded(z[:N].logsumexp(0) - z[N], sheet, lowest)
     col, row = (found.centres.T * (sheet.field.mpp / MPP / STRIDE)).astype(int)
-    found.labels = logits_of(model, sheet)[:N, row, col].argmax(0).numpy().astype(np.int16)
+    found.labels = z[:N, row, col].argmax(0).numpy().astype(np.int16)
     return found
 
 

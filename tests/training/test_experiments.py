@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import napari_cervcell.learning
-from napari_cervcell.cells import Cells
+from napari_cervcell.cells import Cells, centres_of
 from napari_cervcell.taxonomy import BETHESDA
 
 ROOT = Path(__file__).parents[2] / "training"
@@ -173,6 +173,31 @@ def test_every_head_begins_by_calling_next_to_nothing_a_cell(
     assert max(begun) < 0.1
 
 
+def test_what_is_falsely_found_far_from_all_cells_is_shown_the_surest_first(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    negatives = importlib.import_module("hard_negatives")
+    table, features = (importlib.import_module(f"experiments.{n}") for n in ("table", "features"))
+    fields = table.fields_by_split(FIELDS, smoke=True)["train"]
+    sheets = list(features.sheets(fields, [f.name for f in fields], features.untrained(), cache).values())
+    cell = sheets[0].field.boxes[:1]
+    far = np.array([[50, 60]], np.float32)
+    assert np.hypot(*(centres_of(sheets[0].field.boxes) - far).T).min() > 40
+
+    def decoded(logits: Any, sheet: Any, threshold: float) -> Cells:
+        places = np.concatenate([cell, np.hstack([far, far]), np.hstack([far, far]) + 1])
+        scores = np.array([0.99, 0.8, 0.9], np.float32)
+        return Cells(places, np.zeros(3, np.int16), scores, scores) if sheet is sheets[0] else Cells()
+
+    monkeypatch.setattr(negatives, "decoded", decoded)
+    left = negatives.false_detections(negatives.head(1, sheets[0].rows.shape[2], 0), 0.5, sheets)
+    assert [(round(score, 1), sheet, x) for score, sheet, (x, _) in left] == [(0.9, 0, 51), (0.8, 0, 50)]
+    negatives.show(left, fields, tmp_path / "left.png")
+    assert Image.open(tmp_path / "left.png").size[0] > 0
+    rows = (tmp_path / "left.csv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["field,x,y,score", f"{fields[0].name},51,61,0.9000", f"{fields[0].name},50,60,0.8000"]
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_the_mean_teacher_is_believed_as_far_as_it_is_right_on_known_fields(
     right: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -191,9 +216,9 @@ def test_the_mean_teacher_is_believed_as_far_as_it_is_right_on_known_fields(
     monkeypatch.setattr(unlabelled, "named", named)
     head = unlabelled.head(len(BETHESDA) + 1, sheet.rows.shape[2], 0, background=True)
     loss = unlabelled.FromTeacher(head, [sheet], 100.0, [known], 0, unlabelled.SCALES["smoke"])
-    _, share = loss.ask(head)
+    loss.ask(head)
     assert loss.taken == (len(sheet.labels) if right else 0)
-    assert (share > 0) == right
+    assert set(loss.label.tolist()) == (set(sheet.labels.tolist()) if right else set())
 
 
 def test_the_balance_counts_a_drawn_row_for_all_that_it_stands_for(
