@@ -5,26 +5,34 @@
 Patches are the frozen ImageNet features of a place. The pool is a grid and the false detections of detectors that have
 not seen the field; it is scored out of fold, and every regime trains a classifier on the cells and what it keeps. The
 best regime is chosen by F1 on val fields, each at its own best threshold, which it keeps on the test fields. Writes
-``training/results/hard-negatives-SCALE.csv``, ``.md`` and ``.png``.
+``training/results/hard-negatives-SCALE.csv``, ``.md`` and ``.png``; and of the first chosen regime the surest false
+detections on the test fields, as a strip ``-left.png``, and where they are, ``-left.csv``.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from confusions import SIDE, SIDE_UM
 from experiments.features import MPP, Sheet, sheets_by_split
 from experiments.finding import Stacked, decoded, detect, head, judged, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
 from experiments.table import Table, arguments, dots, fields_by_split
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from napari_cervcell.cells import centres_of
+from napari_cervcell.learning import mining
+from napari_cervcell.learning.crops import resample
 from napari_cervcell.learning.descent import descend
+from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.mining import GRID, Candidates, Mined, Regime, gather, mine, search
 from napari_cervcell.learning.outoffold import Scorer, out_of_fold
 from napari_cervcell.learning.patchclassifier import balanced_batch
@@ -32,6 +40,7 @@ from napari_cervcell.learning.voting import hits, pooled_f1
 from napari_cervcell.models import STRIDE
 
 _REACH_UM = 6.0
+_LEFT, _IN_A_ROW = 24, 8  # false detections in the strip
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     args = arguments(__doc__, argv)
     scale = SCALES[args.scale]
     smoke = args.scale == "smoke"
-    sheet = sheets_by_split(fields_by_split(args.data, smoke), smoke, args.cache)
+    fields = fields_by_split(args.data, smoke)
+    sheet = sheets_by_split(fields, smoke, args.cache)
     learnt, val, test = (sheet[split] for split in ("train", "val", judge_on))
 
     pool = gather([s.field for s in learnt], look_alikes(learnt, 0, scale))
@@ -170,7 +180,44 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     )
     table.markdown("Hard negatives", notes, smoke)
     dots(table, ("f1", "ap", "share_kept"))
+
+    first = next(r for r in table.rows if r["negatives"] == HOW[0])
+    scores, learn = of_seed(int(first["seed"]))
+    regime = Regime(*(float(first[k]) for k in ("lower", "upper", "random")))
+    model = learn(mine(pool, scores, regime, np.random.default_rng(int(first["seed"])), cut=-np.inf))
+    left = false_detections(model, judged(model, val)["at_score"], test)[:_LEFT]
+    show(left, fields[judge_on], table.path.with_name(f"{table.path.stem}-left.png"))
     return table
+
+
+def false_detections(
+    model: nn.Module, threshold: float, sheets: Sequence[Sheet]
+) -> list[tuple[float, int, tuple[float, float]]]:
+    """Return what a model finds far from all labelled cells, the surest first: score, sheet, and place in its image."""
+    false = []
+    for i, sheet in enumerate(sheets):
+        found = decoded(logits_of(model, sheet)[0], sheet, threshold)
+        clear = mining.look_alikes(found.centres, points_of(sheet), sheet.field.checked, sheet.field.mpp)
+        for score, (x, y) in zip(found.scores[clear].tolist(), found.centres[clear].tolist(), strict=True):
+            false.append((score, i, (x, y)))
+    return sorted(false, key=lambda f: -f[0])
+
+
+def show(left: Sequence[tuple[float, int, tuple[float, float]]], fields: Sequence[Field], path: Path) -> None:
+    """Draw false detections, with their scores and how the names of their fields begin, and list them in a CSV."""
+    step = SIDE + 14
+    strip = Image.new("RGB", ((SIDE + 2) * _IN_A_ROW - 2, step * max(1, -(-len(left) // _IN_A_ROW))), "white")
+    draw = ImageDraw.Draw(strip)
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["field", "x", "y", "score"])
+        for k, (score, i, (x, y)) in enumerate(left):
+            whole = SIDE_UM / fields[i].mpp
+            corner = k % _IN_A_ROW * (SIDE + 2), k // _IN_A_ROW * step
+            strip.paste(Image.fromarray(resample(fields[i].rgb, x - whole / 2, y - whole / 2, whole, SIDE)), corner)
+            draw.text((corner[0] + 2, corner[1] + SIDE + 1), f"{score:.3f}  {fields[i].name[:6]}", "black")
+            writer.writerow([fields[i].name, round(x), round(y), f"{score:.4f}"])
+    strip.save(path)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ LOSSES = {
     "Grad-Libra 0.8/0.8 detached": ("grad-libra-detached", {"a_pos": 0.8, "a_neg": 0.8}),
 }
 EXCLUSIVE = ("seesaw",)  # a softmax, in which background is one class more
+FORM = "a softmax begins with background; balance by the locations that a row stands for"
+"""Beside the scale, what rows must have been made with to be kept."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,11 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
             if name in EXCLUSIVE:
                 target = torch.cat([target, (batch.label < 0).float()[:, None]], 1)
             known = batch.known[:, None].expand_as(target)
-            balance.add(logits[:, :n], target[:, :n])
+            said = odds(logits.T).T if name in EXCLUSIVE else logits
+            balance.add(said, target[:, :n], batch.weight[:, None].expand_as(said))
             return rule(logits, target, known, ~known).sum(1)
 
-        module = head(outputs, rows.width, seed, scale.width)
+        module = head(outputs, rows.width, seed, scale.width, background=name in EXCLUSIVE)
         model = train(module, Draws(rows, at, seed, scale.batch, scale.noise), loss_of, steps=scale.steps)
         said = [odds(z) if name in EXCLUSIVE else z for z in (logits_of(model, s) for s in judged)]
         found = [[decoded(z, s, 0.0) for z in of] for of, s in zip(said, judged, strict=True)]
@@ -88,12 +91,13 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
             f"balance {c}": r for c, r in zip(BETHESDA.names, balance.ratios(), strict=True)
         }
 
-    table = Table(args.results / f"long-tail-{args.scale}.csv", ("loss", "seed"), (scale, judge_on), args.seeds)
+    table = Table(args.results / f"long-tail-{args.scale}.csv", ("loss", "seed"), (scale, judge_on, FORM), args.seeds)
     table.fill(((loss, seed) for seed in range(scale.seeds) for loss in LOSSES), run)
     notes = (
         f"One head on frozen ImageNet features; {judge_on} fields: {counted([s.field for s in judged])}. "
-        "Recall: share of a class's cells among its hundred surest detections a field. Balance: gradient that pulls a "
-        "class up by that which pushes it down, over the run. Mean ± standard deviation over seeds."
+        "Recall: share of a class's cells among its hundred surest detections a field. Balance: gradient of "
+        "cross-entropy that pulls a class up by that which pushes it down, over the run and all locations. "
+        "Mean ± standard deviation over seeds."
     )
     table.markdown("Finding and naming six classes", notes, smoke)
     dots(table, ("mAP", "AP frequent", "AP common", "AP rare"))

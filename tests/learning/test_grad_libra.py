@@ -174,6 +174,17 @@ def test_the_meter_adds_up_iterations_and_starts_afresh() -> None:
     assert meter.ratios() == [0.0, 0.0]
 
 
+def test_a_drawn_negative_pushes_as_hard_as_all_that_it_stands_for() -> None:
+    drawn, target = torch.zeros(2, 1), torch.tensor([[1.0], [0.0]])
+    meter = GradientBalance(1)
+    meter.add(drawn, target, torch.tensor([[1.0], [58.0]]))
+    assert meter.ratios() == pytest.approx([1 / 58])
+    everywhere = torch.cat([drawn[:1], drawn[1:].expand(58, 1)])
+    assert meter.ratios() == pytest.approx(
+        gradient_balance(everywhere, (torch.arange(59)[:, None] < 1).float()).tolist()
+    )
+
+
 def test_the_meter_reads_maps_as_it_reads_rows() -> None:
     generator = torch.Generator().manual_seed(5)
     maps = torch.randn(2, 3, 4, 5, generator=generator)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import napari_cervcell.learning
+from napari_cervcell.cells import Cells, centres_of
+from napari_cervcell.taxonomy import BETHESDA
 
 ROOT = Path(__file__).parents[2] / "training"
 FIELDS = Path(napari_cervcell.learning.__file__).parent / "replay"
@@ -146,6 +151,99 @@ def test_an_image_keeps_its_split_whatever_else_is_there() -> None:
     assert len(parts["train"]) > len(parts["test"]) > len(parts["val"]) > 30
 
 
+@pytest.mark.parametrize("name", ["long_tail", "unlabelled"])
+def test_every_head_begins_by_calling_next_to_nothing_a_cell(
+    name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    experiment = importlib.import_module(name)
+    fresh, begun = experiment.head, []
+
+    def head(outputs: int, features: int, *options: Any, **more: Any) -> Any:
+        module = fresh(outputs, features, *options, **more)
+        with torch.no_grad():
+            logits = module(torch.zeros(1, features))[0]
+        softmax = outputs > len(BETHESDA)
+        begun.append(float(1 - torch.softmax(logits, 0)[-1] if softmax else torch.sigmoid(logits).max()))
+        return module
+
+    monkeypatch.setattr(experiment, "head", head)
+    experiment.main(["--data", str(FIELDS), "--cache", str(cache), "--results", str(tmp_path), "--scale", "smoke"])
+    assert begun
+    assert max(begun) < 0.1
+
+
+def test_what_is_falsely_found_far_from_all_cells_is_shown_the_surest_first(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    negatives = importlib.import_module("hard_negatives")
+    table, features = (importlib.import_module(f"experiments.{n}") for n in ("table", "features"))
+    fields = table.fields_by_split(FIELDS, smoke=True)["train"]
+    sheets = list(features.sheets(fields, [f.name for f in fields], features.untrained(), cache).values())
+    cell = sheets[0].field.boxes[:1]
+    far = np.array([[50, 60]], np.float32)
+    assert np.hypot(*(centres_of(sheets[0].field.boxes) - far).T).min() > 40
+
+    def decoded(logits: Any, sheet: Any, threshold: float) -> Cells:
+        places = np.concatenate([cell, np.hstack([far, far]), np.hstack([far, far]) + 1])
+        scores = np.array([0.99, 0.8, 0.9], np.float32)
+        return Cells(places, np.zeros(3, np.int16), scores, scores) if sheet is sheets[0] else Cells()
+
+    monkeypatch.setattr(negatives, "decoded", decoded)
+    left = negatives.false_detections(negatives.head(1, sheets[0].rows.shape[2], 0), 0.5, sheets)
+    assert [(round(score, 1), sheet, x) for score, sheet, (x, _) in left] == [(0.9, 0, 51), (0.8, 0, 50)]
+    negatives.show(left, fields, tmp_path / "left.png")
+    assert Image.open(tmp_path / "left.png").size[0] > 0
+    rows = (tmp_path / "left.csv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["field,x,y,score", f"{fields[0].name},51,61,0.9000", f"{fields[0].name},50,60,0.8000"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_mean_teacher_is_believed_as_far_as_it_is_right_on_known_fields(
+    right: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as sure of itself in both cases."""
+    unlabelled = importlib.import_module("unlabelled")
+    table, features = (importlib.import_module(f"experiments.{n}") for n in ("table", "features"))
+    fields = table.fields_by_split(FIELDS, smoke=True)["train"]
+    known, sheet = features.sheets(fields, [f.name for f in fields], features.untrained(), cache).values()
+
+    def named(model: Any, sheet: Any) -> Cells:
+        boxes = sheet.field.boxes + np.float32(0 if right or sheet is not known else 1000)
+        scores = np.full(len(boxes), 0.9, np.float32)
+        return Cells(boxes, sheet.labels, scores, scores)
+
+    monkeypatch.setattr(unlabelled, "named", named)
+    head = unlabelled.head(len(BETHESDA) + 1, sheet.rows.shape[2], 0, background=True)
+    loss = unlabelled.FromTeacher(head, [sheet], 100.0, [known], 0, unlabelled.SCALES["smoke"])
+    loss.ask(head)
+    assert loss.taken == (len(sheet.labels) if right else 0)
+    assert set(loss.label.tolist()) == (set(sheet.labels.tolist()) if right else set())
+
+
+def test_the_balance_counts_a_drawn_row_for_all_that_it_stands_for(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    experiment = importlib.import_module("long_tail")
+    ratios = {}
+    for spread in (1.0, 10.0):
+
+        class Draws(experiment.Draws):  # type: ignore[name-defined,misc]
+            def __call__(self, spread: float = spread) -> Any:
+                batch = super().__call__()
+                return batch._replace(weight=torch.where(batch.label < 0, spread, 1.0))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(experiment, "Draws", Draws)
+            patch.setattr(experiment, "LOSSES", {"CE": ("ce", {})})
+            patch.setitem(experiment.SCALES, "smoke", replace(experiment.SCALES["smoke"], steps=1))
+            places = ["--data", str(FIELDS), "--cache", str(cache), "--results", str(tmp_path / str(spread))]
+            (row,) = experiment.main([*places, "--scale", "smoke"]).rows
+        ratios[spread] = float(row["balance NILM"])
+    assert ratios[10.0] < ratios[1.0] / 5  # what other classes' cells push is as before
+
+
 def test_kept_nuclei_and_as_many_discs_without_any_are_known(drawn: Path) -> None:
     masks = importlib.import_module("sparse_masks")
     pictures = masks.pictures_by_split(drawn, smoke=True)["train"]
@@ -161,8 +259,6 @@ def test_kept_nuclei_and_as_many_discs_without_any_are_known(drawn: Path) -> Non
 
 
 def test_a_network_that_is_right_of_every_pixel_has_the_best_figures(drawn: Path) -> None:
-    import torch
-
     masks = importlib.import_module("sparse_masks")
     pictures = masks.pictures_by_split(drawn, smoke=True)["test"]
     truth = torch.from_numpy(np.where(pictures[0].nuclei > 0, 20.0, -20.0).astype(np.float32))[None]

@@ -107,8 +107,11 @@ def locations(
     return Locations(*(np.concatenate(p) for p in zip(*parts, strict=True)))
 
 
-def head(outputs: int, features: int, seed: int, width: int = 64) -> nn.Sequential:
-    """Return a fresh head on rows (n, features); cells are rare, and it begins by saying so."""
+def head(outputs: int, features: int, seed: int, width: int = 64, *, background: bool = False) -> nn.Sequential:
+    """Return a fresh head on rows (n, features); cells are rare, and it begins by saying so.
+
+    Its outputs are classifiers, each by itself; or with `background` those of a softmax, the last that of background.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = nn.Sequential(
@@ -119,6 +122,8 @@ def head(outputs: int, features: int, seed: int, width: int = 64) -> nn.Sequenti
             nn.Linear(width // 2, outputs),
         )
         nn.init.constant_(module[-1].bias, -4.6)
+        if background:
+            nn.init.zeros_(module[-1].bias[-1:])
     return module
 
 

@@ -20,10 +20,13 @@ class GradientBalance:
         self.positive = torch.zeros(n_classes, dtype=torch.float64)
         self.negative = torch.zeros(n_classes, dtype=torch.float64)
 
-    def add(self, logits: Tensor, target: Tensor, counted: Tensor | None = None) -> None:
-        """Add an iteration: `logits` and `target` float (n, C, ...); elements not `counted` (bool) push nothing."""
+    def add(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
+        """Add an iteration: `logits` and `target` float (n, C, ...), and how much each element counts, 1 by default.
+
+        A drawn element that stands for many pushes as hard as all of them, one of weight 0 (or False) not at all.
+        """
         p = torch.sigmoid(logits.detach())
-        weight = torch.ones_like(p) if counted is None else counted.to(p)
+        weight = torch.ones_like(p) if weight is None else weight.to(p)
         over = [d for d in range(p.ndim) if d != 1]
         self.positive += (target * (1 - p) * weight).mean(over).double().cpu()
         self.negative += ((1 - target) * p * weight).mean(over).double().cpu()
