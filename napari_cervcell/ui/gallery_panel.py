@@ -111,7 +111,7 @@ class GalleryPanel(QWidget):
         self.size.setToolTip("How large the pictures are")
         self.told = QLabel()
         self.fresh = QPushButton()
-        self.fresh.setToolTip("Put the cells in order anew, with what was found meanwhile.")
+        self.fresh.setToolTip("Choose the cells and their order anew, by what was found, said and moved meanwhile.")
         self.fresh.hide()
         grid = QGridLayout()
         grid.setSpacing(4)
@@ -341,5 +341,4 @@ class GalleryPanel(QWidget):
         asked = self._asked()
         new = asked.rows - self._made.rows
         self.fresh.setVisible(not self._made.is_as(asked))
-        otherwise = "Show what is in view" if asked.view != self._made.view else "Put in order anew"
-        self.fresh.setText(f"{new:,} new: show" if new > 0 else otherwise)
+        self.fresh.setText(f"{new:,} new: show" if new > 0 else "Show anew")
