@@ -22,11 +22,12 @@ def imprint(network: Network | HeadAlone, sampler: CropSampler, known: int) -> N
 
     After weight imprinting (Qi et al. 2018), with the mean of all other cells as what an example differs from:
     ``w = s (m - r) / |m - r|²`` for the mean features m of the examples and r of the others, with scale and bias such
-    that m is named the new class and r is not. A class without an example stays unlikely. A network that is
-    equivariant under rotations is left as it is. The batches of `sampler` are its input.
+    that m is named the new class and r is not. A class without an example stays unlikely. The batches of `sampler` are
+    the network's input.
     """
-    layer = network.head.classes
-    if known == layer.weight.shape[0] or not isinstance(layer, nn.Conv2d):
+    # in a network that may be turned it lies in what first takes each feature in its strongest orientation
+    layer = next(part for part in network.head.classes.modules() if isinstance(part, nn.Conv2d))
+    if known == layer.weight.shape[0]:
         return
     seen: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

@@ -111,11 +111,11 @@ class Model(Stored):
         card["taxonomy"] = taxonomy.to_json()
         card["architecture"]["n_classes"] = len(taxonomy)
         state, network = self.network.state_dict(), build(card["architecture"])
-        for name in ("head.classes.weight", "head.classes.bias"):
-            wider = torch.zeros_like(network.state_dict()[name])
-            wider[:known] = state[name]
-            state[name] = wider
-        state["head.classes.bias"][known:] = state["head.classes.bias"][:known].min() - _UNLIKELY
+        for name, fresh in network.state_dict().items():
+            if name.startswith("head.classes."):
+                state[name] = torch.cat([state[name], torch.zeros_like(fresh[known:])])
+                if name.endswith(".bias"):
+                    state[name][known:] = state[name][:known].min() - _UNLIKELY
         network.load_state_dict(state)
         return Model(network.eval(), card)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from napari_cervcell.casefile import Case, State, Verdict, open_case
+from napari_cervcell.cells import centres_of
 from napari_cervcell.learning import TrainingProcess, current_model, held_back, quick
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.features import FeatureMemory, HeadAlone, Remembering
@@ -26,6 +27,7 @@ from napari_cervcell.learning.seen import PATCH, SeenSampler, see
 from napari_cervcell.models import Model, build, config_of, predict, save_model, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
+from napari_cervcell.taxonomy import BETHESDA, CellClass
 
 pytestmark = pytest.mark.usefixtures("few_earlier_fields")
 
@@ -217,6 +219,43 @@ def test_a_model_says_what_it_has_learnt_from_and_no_more(
         said = case.annotations()
     rejections = int((~held_back(said.ids) & (said.states == State.REJECTED)).sum())
     assert (training["rejections"], training["corrections"]) == (rejections, rejections + 3)
+
+
+def test_a_network_that_may_be_turned_learns_a_new_class(
+    reviewed: Path, sample: Slide, memory: FeatureMemory, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    architecture = config_of("fcos", "small", width=32, rotations=4)
+    network = build(architecture).train()
+    for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+        norm.momentum = 1.0  # so that one look at the slide is all that a fresh network needs to see something
+    with torch.no_grad():
+        network(to_input(np.stack([patch_around(sample, x, 3000) for x in (2400, 3400, 4400)])))
+    card = {"name": "turnable", "architecture": architecture, "taxonomy": BETHESDA.to_json(), "mpp": 0.8}
+    card["training"] = {"progress": 0.0}
+    save_model(Model(network.eval(), card), tmp_path / "turnable.safetensors")
+    with Case.open(reviewed) as case:
+        case.use_round(import_model(case, tmp_path / "turnable.safetensors"))
+        case.taxonomy = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
+        said = case.annotations()
+        cells = said[said.states != State.REJECTED][:6]
+        case.record([Verdict("class", box, 6, cell=int(id_)) for box, id_ in zip(cells.boxes, cells.ids, strict=True)])
+        before = current_model(case).widened(case.taxonomy)
+        after = quick_round(case, sample, memory, steps=50).model
+    assert after.network.rotations == 4
+    learnt = centres_of(cells.boxes[~held_back(cells.ids)])
+    patches = to_input(np.stack([patch_around(sample, x, y) for x, y in learnt]))
+    with torch.inference_mode():
+        was, now = (predict(m.network, patches).classes[..., 31:33, 31:33].mean((2, 3)) for m in (before, after))
+    assert len(learnt) > 2
+    assert (was.softmax(1)[:, 6] < 0.05).all()
+    assert now.softmax(1)[:, 6].mean() > 0.5
+
+
+def patch_around(slide: Slide, x: float, y: float) -> np.ndarray:
+    """uint8 (256, 256, 3) at 0.8 µm per px around level-0 (x, y)."""
+    step = 0.8 / slide.mpp
+    return slide.read_grid(x - 128 * step, y - 128 * step, 256, 256, step, step)
 
 
 def test_preparing_leaves_nothing_to_look_at(reviewed: Path, sample: Slide, memory: FeatureMemory) -> None:

@@ -25,13 +25,14 @@ from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
 from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
 from napari_cervcell.learning.rounds import compared, is_worse, judge, objective_of, standing, train_round
-from napari_cervcell.models import Model, ModelError, model_from_bytes, predict, to_input
+from napari_cervcell.models import HEADS, Model, ModelError, build, config_of, model_from_bytes, predict, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
 
 REGION = (1500.0, 1500.0, 2600.0, 2600.0)
 ONE_TILE = (2000.0, 2000.0, 3000.0, 3000.0)
+SEVEN = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +228,7 @@ def test_a_model_of_another_taxonomy_is_refused(sample: Slide, tmp_path: Path) -
 def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: Slide) -> None:
     with Case.open(reviewed) as case:
         case.use_round(None)
-        case.taxonomy = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
+        case.taxonomy = SEVEN
         cells = case.detections().cells
         given = case.record([Verdict("class", cells.boxes[i], 6) for i in np.argsort(-cells.scores)[6:14]])
         said = case.annotations()
@@ -242,13 +243,19 @@ def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: S
     assert dense.classes.shape[1] == 7
 
 
-def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(shipped_model: Model) -> None:
-    wider = shipped_model.widened(
-        BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
-    )
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("rotations", [1, 4])
+def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(head: str, rotations: int) -> None:
+    if rotations > 1 and head == "reppoints":
+        pytest.skip("there is no such network")
+    torch.manual_seed(0)
+    architecture = config_of(head, "small", rotations=rotations)
+    card = {"name": "made", "architecture": architecture, "taxonomy": BETHESDA.to_json(), "mpp": 0.5}
+    model = Model(build(architecture).eval(), card)
+    wider = model.widened(SEVEN)
     x = to_input(np.random.default_rng(0).integers(0, 255, (1, 128, 128, 3), dtype=np.uint8))
     with torch.inference_mode():
-        narrow, wide = shipped_model.network(x), wider.network(x)
+        narrow, wide = model.network(x), wider.network(x)
     torch.testing.assert_close(wide.classes[:, :6], narrow.classes)
     torch.testing.assert_close(wide.cell, narrow.cell)
     assert (wide.classes.argmax(1) < 6).all()
