@@ -95,6 +95,7 @@ def _painter(stream: Stream) -> Painter:
 def _attach(layer: Any) -> None:
     if (stream := stream_of(layer.data)) is not None:
         _painter(stream).attach(getattr(layer, "__wrapped__", layer))
+        stream.begin()  # of a copied layer nobody else does
 
 
 def _came(event: Any) -> None:
