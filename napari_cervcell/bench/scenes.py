@@ -52,8 +52,7 @@ class _Scenes:
         if self.desk.case is not None and self.desk.case.path == case_path:
             return
         self.viewer.layers.clear()
-        self.desk.next_case_path = case_path
-        self.widget.open_slide(path)
+        self.widget.open_slide(path, case_path)
         self.hands.wait("the slide is open", lambda: self.desk.session is not None)
         self.widget.tabs.setCurrentIndex(0)
         self.hands.rest(0.3)

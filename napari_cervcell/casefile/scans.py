@@ -122,6 +122,11 @@ class ScanRecord(Record):
         with self._store.access() as connection:
             return [Run(*row) for row in connection.execute(sql)]
 
+    @property
+    def is_scanned(self) -> bool:
+        """Whether a run has come to its end, whatever it found. Raises CaseError."""
+        return any(run.state == "done" for run in self.runs())
+
     def detections(self, model_id: str | None = None) -> Detections:
         """Return what was found at each place by the run that looked at it last, or by the last one of a model.
 

@@ -375,7 +375,7 @@ class Session:
 
     def _judge(self, which: Which, label_for: Callable[[int], int | None]) -> None:
         if which is None and self.current is None:
-            raise ReviewError("No cell is selected. Click one, or press n for the next in the queue.")
+            raise ReviewError("No cell is selected. Click one, or press Next for the one most worth asking.")
         rows = np.unique(np.asarray(self.current if which is None else which, np.int64))
         labels = [label_for(row) for row in rows.tolist()]  # by the cells as the reviewer has seen them
         labelled = dict(zip(self._caught_up(rows), labels, strict=True))
@@ -410,7 +410,7 @@ class Session:
         return rows
 
     def _moved(self, moved: bool) -> bool:
-        """After undo or redo: show the cell that it was about."""
+        """After undo or redo: show the cell that it was about, or else the detection that it had stood for."""
         if moved:
             rows = self._follow({})
             present = rows[self.states[rows] >= 0]

@@ -190,7 +190,8 @@ class CellTable:
     # ------------------------------------------------------------------------------------------ the reviewer
 
     def follow(self, homes: Mapping[int, int]) -> IntArray:
-        """Take in what has changed in the case's annotations since the last look; return the rows concerned.
+        """Take in what has changed in the case's annotations since the last look; return the rows concerned, and after
+        them those of the detections to which they were matched before.
 
         Parameters
         ----------
@@ -211,11 +212,12 @@ class CellTable:
         fresh = np.flatnonzero(~np.isin(new.ids, old.ids))
         changed = np.flatnonzero(~stays | differs)
         left = np.array([self._row_of[i] for i in old.ids[changed].tolist()], np.int64)
+        partners = self.rows["partner"][left]
         self._withdraw(left)
         placed = self._place(np.concatenate([at[differs], fresh]), homes)
         touched = np.union1d(left, placed)
         self._settle(touched)
-        return touched
+        return np.concatenate([touched, partners[partners >= 0]])
 
     def _place(self, which: IntArray, homes: Mapping[int, int]) -> IntArray:
         """Write the annotations at the positions `which` into rows; return the rows."""

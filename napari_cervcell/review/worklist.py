@@ -160,8 +160,8 @@ class Worklist:
         return next((i for i in order if self.items[i].slide.exists() and not self.items[i].is_done()), None)
 
     def before(self, at: int | None) -> int | None:
-        """Return the item before `at`, done or not; None at the top."""
-        return at - 1 if at else None
+        """Return the item before `at` that is there, done or not; None at the top."""
+        return next((i for i in reversed(range(at or 0)) if self.items[i].slide.exists()), None)
 
 
 def _in_folder(folder: Path) -> list[Item]:

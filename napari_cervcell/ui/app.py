@@ -58,8 +58,7 @@ def launch(
     """
     open_slide(slide_path).close()  # a file that cannot be read is told of before any window opens
     viewer, widget = open_window(show)
-    widget.desk.next_case_path = None if case_path is None else Path(case_path)
-    widget.open_slide(slide_path)
+    widget.open_slide(slide_path, None if case_path is None else Path(case_path))
     session = widget.desk.session
     if detect and session is not None and not len(session.cells):
         widget.detect_panel.begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from napari.settings import get_plugin_settings
@@ -48,10 +48,15 @@ class AskAbout(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(label)
         row.addWidget(self.choice.native)
+        self._settings.events.ask.connect(self._set)
         desk.opened.connect(self._opened)
 
     def _opened(self) -> None:
         self._desk.session.strategy = self.choice.value
+
+    def _set(self, event: Any) -> None:
+        """Follow napari's preferences."""
+        self.choice.value = event.value
 
     def _choose(self, strategy: StrategyName) -> None:
         self._settings.ask = strategy

@@ -9,6 +9,7 @@ from .keys import Key, changed
 from .overview_panel import FIT, JUMPS
 from .streaming import stream_of
 from .view import CLOSE_UP
+from .words import what_to_do
 
 if TYPE_CHECKING:
     from .widget import ReviewWidget
@@ -66,9 +67,12 @@ class Commands:
                 gallery.step(1)
         elif self.desk.session.current is not None:
             self.desk.do(say, None)
+        else:
+            self.desk.said.emit(what_to_do(self.desk.session))
 
     def next(self) -> None:
-        self.desk.do(self.desk.session.next)
+        if self.desk.do(self.desk.session.next) is None:
+            self.desk.said.emit(what_to_do(self.desk.session))
 
     def previous(self) -> None:
         self.desk.do(self.desk.session.previous)
@@ -113,7 +117,7 @@ class Commands:
             cells, it = ("1 cell", "it has") if left == 1 else (f"{left} cells", "they have")
             self.desk.said.emit(
                 f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
-                "Accept or reject what is marked, or take the region back with u."
+                "Accept or reject what is marked, or take the region back with Undo."
             )
 
     # ------------------------------------------------------------------------------------------------- looking

@@ -215,8 +215,9 @@ class DetectPanel(QWidget):
     def _opened(self) -> None:
         self.refresh_models()
         self.bar.hide()
-        known = self._known()
-        self.status.setText(f"{known:,} cells are known from earlier." if known else "Not started.")
+        known, case = self._known(), self._desk.case
+        found_none = "An earlier scan found no cells." if case is not None and case.is_scanned else "Not started."
+        self.status.setText(f"{known:,} cells are known from earlier." if known else found_none)
         self._enable()
 
     def _known(self) -> int:

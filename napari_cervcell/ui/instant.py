@@ -36,6 +36,7 @@ class InstantAnswer(QCheckBox):
         self._later.timeout.connect(self._ask)
         self.setChecked(self._settings.instant_answer)
         self.toggled.connect(self._turn)
+        self._settings.events.instant_answer.connect(self._set)
         desk.opened.connect(self._opened)
         desk.closing.connect(self._later.stop)
 
@@ -44,6 +45,10 @@ class InstantAnswer(QCheckBox):
         session.counts_changed.connect(self._changed)
         session.reloaded.connect(self._ask)
         self._ask()
+
+    def _set(self, event: Any) -> None:
+        """Follow napari's preferences."""
+        self.setChecked(event.value)
 
     def _turn(self, on: bool) -> None:
         self._settings.instant_answer = on

@@ -213,7 +213,7 @@ class Overlay(QObject):
 
     def _in_words(self) -> str:
         if not self.visible:
-            return "Cells are hidden: h shows them."
+            return "Cells are hidden: press Show to see them."
         if self.map_shown is None:
             return ""
         counts = self._counts_in(self._desk.view.rectangle())

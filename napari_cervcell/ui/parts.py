@@ -24,7 +24,7 @@ from .icons import icon
 __all__ = [
     "Button",
     "Curve",
-    "ErrorBar",
+    "MessageBar",
     "Section",
     "confirm",
     "let_shrink",
@@ -147,14 +147,14 @@ def set_theme_color(widget: QWidget, color: str) -> None:
             button.setIcon(icon(name, color))
 
 
-class ErrorBar(QFrame):
-    """What went wrong, in words, until it is dismissed; it never stops the work."""
+class MessageBar(QFrame):
+    """What happened, or went wrong, in words on a dark `color`, until it is dismissed; it never stops the work."""
 
-    def __init__(self) -> None:
+    def __init__(self, color: str) -> None:
         super().__init__()
-        self.setObjectName("error_bar")
+        self.setObjectName("message_bar")
         self.setStyleSheet(
-            "#error_bar { background: #8c2f2a; border-radius: 4px; } #error_bar QLabel { color: white; }"
+            f"#message_bar {{ background: {color}; border-radius: 4px; }} #message_bar QLabel {{ color: white; }}"
         )
         self.text = QLabel()
         self.text.setWordWrap(True)
@@ -182,6 +182,7 @@ class ErrorBar(QFrame):
 
     def _fit(self) -> None:
         # of a label that wraps its words, a layout knows the height only roughly
+        self.text.setMinimumHeight(0)  # else the next message is as high as this one at the least
         self.text.setMinimumHeight(max(0, self.text.heightForWidth(self.text.width())))
 
 

@@ -15,7 +15,7 @@ from .instant import InstantAnswer
 from .nuclei import in_words as nucleus_in_words
 from .parts import Button, text_on
 from .thumbnail import Thumbnail
-from .words import STATES, scores_of
+from .words import STATES, scores_of, what_to_do
 
 if TYPE_CHECKING:
     from ..review import ClassFigures
@@ -112,7 +112,6 @@ class ReviewPanel(QWidget):
         self.threshold.setRange(0.1, 0.99)
         self.threshold.setDecimals(2)
         self.threshold.setSingleStep(0.05)
-        self.threshold.setToolTip("Detections that the model is less sure of than this are not shown. Keys: [ and ]")
         self.threshold.valueChanged.connect(self._set_threshold)
         slider = QHBoxLayout()
         slider.addWidget(QLabel("Show from"))
@@ -137,6 +136,7 @@ class ReviewPanel(QWidget):
         layout.addWidget(self.reviewed)
         layout.addWidget(self.quality)
         desk.opened.connect(self._opened)
+        desk.detection.finished.connect(self.refresh)  # it may have found nothing
         desk.figures_changed.connect(self._take_figures)
         desk.nucleus.changed.connect(self._show_nucleus)
 
@@ -163,6 +163,12 @@ class ReviewPanel(QWidget):
             button.clicked.connect(lambda _=False, label=i: self._set_class(label))
             self._grid.addWidget(button, place // 3, place % 3)
             self.classes.append(button)
+
+    def show_threshold_keys(self, lower: str, higher: str) -> None:
+        """Name the keys that do the same as the slider."""
+        self.threshold.setToolTip(
+            f"Detections that the model is less sure of than this are not shown. Keys: {lower} and {higher}"
+        )
 
     def _set_threshold(self, value: float) -> None:
         if self._desk.session is not None:
@@ -216,10 +222,7 @@ class ReviewPanel(QWidget):
             self.name.setText("<b>No cell selected</b>")
             self.name.setStyleSheet("")
             self.scores.setText("")
-            found = len(session.cells)
-            self.state.setText(
-                "Click a cell, or press Next for the one most worth asking." if found else "Detect cells first."
-            )
+            self.state.setText(what_to_do(session))
             self.place.setText("")
             self._make_room()
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
@@ -23,7 +24,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ..slides import sample_slide
+from ..slides import open_slide, sample_slide
+from ..slides.layers import get_reader
 from .case_panel import CasePanel
 from .commands import Commands
 from .desk import Desk, close_with_slide
@@ -36,7 +38,7 @@ from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
 from .overview_panel import OverviewPanel
-from .parts import Button, ErrorBar, Section, confirm, set_theme_color, tool_button
+from .parts import Button, MessageBar, Section, confirm, set_theme_color, tool_button
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["ReviewWidget"]
 
 _WIDTH = 380
+_NOTE_MS, _LETTER_MS = 4000, 60  # that a note stays, and for each letter longer
 _REST_MS = 60  # on a cell, before the next one's surroundings are read
 
 
@@ -84,7 +87,10 @@ class ReviewWidget(QWidget):
     # --------------------------------------------------------------------------------------------------- build
 
     def _build(self) -> None:
-        self.error_bar = ErrorBar()
+        self.error_bar = MessageBar("#8c2f2a")
+        self.note_bar = MessageBar("#3c4654")
+        self._note_read = QTimer(self, singleShot=True)
+        self._note_read.timeout.connect(self.note_bar.hide)
         self.title = QElidingLabel()
         self.overview = OverviewPanel(self.desk)
         self.overview_button = tool_button("overview", "Show or hide the overview of the slide.")
@@ -145,6 +151,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(self.error_bar)
         layout.addWidget(self.top)
         layout.addWidget(self.stack, 1)
+        layout.addWidget(self.note_bar)  # below: what is above stays where it is
         self.setMinimumWidth(_WIDTH - 40)
         # else napari puts empty space below
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
@@ -182,7 +189,7 @@ class ReviewWidget(QWidget):
         desk.closed.connect(self._show_page)
         desk.mpp_missing.connect(self._ask_mpp)
         desk.failed.connect(self._show_error)
-        desk.said.connect(show_info)
+        desk.said.connect(self._show_note)
         self.worklist_panel.wanted.connect(self.open_item)
         layers.events.inserted.connect(self._layer_came)
         layers.events.removed.connect(self._layer_went)
@@ -195,10 +202,16 @@ class ReviewWidget(QWidget):
 
     # ------------------------------------------------------------------------------------------ slide comes, goes
 
-    def open_slide(self, path: Any) -> None:
-        """Open a slide file through the plugin's reader."""
-        with self.desk.guard():
-            self._viewer.open(str(path), plugin="napari-cervcell")
+    def open_slide(self, path: str | Path, case_path: Path | None = None) -> None:
+        """Open a slide file through the plugin's reader, with the case file `case_path` or the one where cases are."""
+        self.desk.next_case_path = case_path
+        try:
+            with self.desk.guard():
+                if not Path(path).exists() or get_reader(str(path)) is None:
+                    open_slide(path).close()  # says what is wrong with the file, which napari does not
+                self._viewer.open(str(path), plugin="napari-cervcell")
+        finally:
+            self.desk.next_case_path = None  # whatever came of it, the next slide has a case of its own
 
     def open_item(self, item: Item) -> None:
         """Open a slide of the worklist in place of the one that is open; where work is running on that, ask first."""
@@ -206,9 +219,7 @@ class ReviewWidget(QWidget):
             return
         tab = self.tabs.currentWidget()
         before = [layer for layer in self._viewer.layers if "slide" in layer.metadata]
-        self.desk.next_case_path = item.case
-        self.open_slide(item.slide)
-        self.desk.next_case_path = None
+        self.open_slide(item.slide, item.case)
         opened = self.desk.layer is not None and self.desk.layer not in before
         for layer in before if opened else ():
             self._viewer.layers.remove(layer)
@@ -263,6 +274,7 @@ class ReviewWidget(QWidget):
     def _opened(self) -> None:
         desk = self.desk
         self.error_bar.hide()
+        self.note_bar.hide()
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
         self.pointer.clicked.connect(self.commands.click)
@@ -309,7 +321,14 @@ class ReviewWidget(QWidget):
 
     def _show_error(self, message: str) -> None:
         self.error_bar.show_message(message)
-        show_error(message)
+        if not self.error_bar.isVisible():  # the dock is hidden, or behind another
+            show_error(message)
+
+    def _show_note(self, message: str) -> None:
+        self.note_bar.show_message(message)
+        self._note_read.start(_NOTE_MS + _LETTER_MS * len(message))
+        if not self.note_bar.isVisible():
+            show_info(message)
 
     def shut_down(self) -> None:
         """Stop all work and close the case; nothing is lost, everything is on disk."""
@@ -372,6 +391,7 @@ class ReviewWidget(QWidget):
         for button in self.findChildren(Button):
             if button.usual_key in names:
                 button.show_key(names[button.usual_key])
+        self.review_panel.show_threshold_keys(names["["], names["]"])
         self.tabs.tabBar().setToolTip(f"One cell after the other, or all side by side. Key: {names['g']}")
         self.keys_button.setToolTip(f"Show all keys. Key: {names['?']}")
         return keys

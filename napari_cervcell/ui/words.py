@@ -1,4 +1,4 @@
-"""What is said of a cell, in one place for all that say it."""
+"""What is said of a cell, and where none is current, in one place for all that say it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..casefile import State
 if TYPE_CHECKING:
     from ..review import Session
 
-__all__ = ["STATES", "describe", "score_of", "scores_of"]
+__all__ = ["STATES", "describe", "score_of", "scores_of", "what_to_do"]
 
 STATES = {
     0: "new",
@@ -20,6 +20,18 @@ STATES = {
     State.REJECTED: "rejected: not a cell of interest",
     State.ADDED: "added by hand",
 }
+
+
+def what_to_do(session: Session) -> str:
+    """Say what comes next where no cell is current."""
+    counts = session.counts()
+    if any(c.detected > c.reviewed for c in counts):
+        return "Click a cell, or press Next for the one most worth asking."
+    if any(c.reviewed + c.rejected for c in counts):
+        return "All cells that are shown are reviewed. If the case is done, press Done under Case."
+    if (session.states == 0).any():
+        return "The cells found are all less sure than those shown. Move Show from to the left."
+    return "No cells were found." if session.case.is_scanned else "Detect cells first."
 
 
 def scores_of(session: Session, row: int) -> str:

@@ -105,6 +105,7 @@ class WorklistPanel(QWidget):
         self.table.set_items(worklist.items)
         self._look_up()
         self._show_place()
+        self.refresh()
         if self.at is None:
             self.go_on()
 
@@ -122,7 +123,7 @@ class WorklistPanel(QWidget):
         self._worker.start()
 
     def _take(self, found: tuple[int, Standing]) -> None:
-        if found[0] != self.at:  # of the case that is open, the session knows better
+        if self._desk.session is None or found[0] != self.at:  # of the case that is open, the session knows better
             self.table.set_standing(*found)
             self._tell()
 
@@ -180,7 +181,7 @@ class WorklistPanel(QWidget):
             self.view.clearSelection()
         else:
             self.view.selectRow(at)
-        self.previous.setEnabled(bool(at))
+        self.previous.setEnabled(self.worklist is not None and self.worklist.before(at) is not None)
         self.next.setEnabled(self.worklist is not None)
         self._tell()
 

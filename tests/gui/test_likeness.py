@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.settings import get_plugin_settings
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QContextMenuEvent
 from qtpy.QtTest import QTest
@@ -209,3 +210,22 @@ def test_what_is_asked_about_is_chosen_and_remembered(sit_down, slide_path: Path
         assert other.widget.review_panel.ask_about.choice.native.currentText() == "least certain"
     finally:
         choice.native.setCurrentText("a mix")
+
+
+def test_what_is_changed_in_the_preferences_holds_in_the_open_window(hands: Hands) -> None:
+    review, session = hands.widget.review_panel, hands.widget.desk.session
+    settings = get_plugin_settings("napari-cervcell").review
+    session.select(0)
+    hands.key("space")
+    hands.wait("it is answered", lambda: session.answers.score(4) > session.cells.scores[4] + 0.03)
+    before = settings.model_dump()
+    try:
+        settings.update({"ask": "random", "instant_answer": False})  # as the dialog does
+        assert session.strategy == "random"
+        assert review.ask_about.choice.native.currentText() == "at random"
+        assert not review.instant.isChecked()
+        assert np.isnan(session.answers.score(4))
+    finally:
+        settings.update(before)
+    assert session.strategy == "mix"
+    assert review.instant.isChecked()

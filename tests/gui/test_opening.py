@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtWidgets import QWidget
 
 from napari_cervcell.casefile import Case, default_case_path
 from napari_cervcell.slides import sample_slide
@@ -100,6 +101,8 @@ def test_broken_slide_is_explained(sit_down, tmp_path: Path) -> None:
     hands: Hands = sit_down()
     hands.widget.open_slide(broken)
     assert "broken.svs" in hands.widget.error_bar.text.text()
+    assert hands.widget.error_bar.isVisible()
+    assert not [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
 
 
 def test_a_second_slide_takes_the_place_of_the_first(sit_down, slide_path: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint
+from qtpy.QtWidgets import QWidget
 
 from napari_cervcell.casefile import Case, State, open_case
 from napari_cervcell.cells import Cells
@@ -211,6 +213,36 @@ def test_a_dragged_rectangle_becomes_a_checked_region(hands: Hands) -> None:
     assert not is_there(hands, picture(hands), (1000, 900), "#0b7f7a")
 
 
+def notices(hands: Hands) -> list[QWidget]:
+    return [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
+
+
+def test_what_is_said_of_a_region_can_be_read_to_its_end(hands: Hands) -> None:
+    widget, bar = hands.widget, hands.widget.note_bar
+    accept = widget.review_panel.buttons["accept"]
+    before = accept.mapTo(hands.window, QPoint())
+    hands.key("c")
+    hands.drag((900, 900), (1400, 1300))
+    assert bar.isVisible()
+    assert bar.text.text().startswith("4 cells in the region had no verdict")
+    assert bar.text.height() >= bar.text.heightForWidth(bar.text.width())
+    assert accept.mapTo(hands.window, QPoint()) == before
+    assert not notices(hands)
+    height = bar.height()
+    hands.key("space")
+    hands.rest(0.1)
+    assert bar.text.text().startswith("Click a cell")
+    assert bar.height() < height
+    hands.click(bar.close_button)
+    assert not bar.isVisible()
+
+    widget.parentWidget().hide()  # the dock: keys go on, and what they come to must be told
+    hands.key("c")
+    hands.drag((900, 900), (1400, 1300))
+    assert len(notices(hands)) == 1
+    hands.dismiss_notices()
+
+
 def test_a_box_is_drawn_moved_and_resized_with_the_mouse(hands: Hands) -> None:
     session, camera = hands.widget.desk.session, hands.viewer.scene.camera
     hands.key("b")
@@ -265,7 +297,8 @@ def test_threshold_keys_and_hiding(hands: Hands) -> None:
     assert overlay.in_view == before
     hands.key("h")
     assert overlay.in_view == 0
-    assert "hidden" in overlay.caption.text()
+    assert overlay.caption.text() == "Cells are hidden: press Show to see them."
+    assert hands.widget.review_panel.buttons["hide"].text() == "Show"
     hands.key("h")
     assert overlay.in_view == before
     assert not overlay.caption.isVisible()
@@ -298,8 +331,11 @@ def test_a_key_is_changed_in_the_sheet_and_stays_so(sit_down, hands: Hands, slid
     hands.key("esc", sheet)  # leaves it as it is, and the sheet open
     assert sheet.isVisible()
     assert sheet.buttons["f"].text() == "f"
+    hands.click(sheet.buttons["]"])
+    hands.key("w", sheet)
     hands.click(sheet.close_button)
     assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: q")
+    assert widget.review_panel.threshold.toolTip().endswith("Keys: [ and w")
     hands.key("n")
     row = widget.desk.session.current
     hands.key("x")
@@ -352,7 +388,7 @@ def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
     right, on_slide = case_panel.figures[0]
     assert right.text() == "100"
     assert "7 cells drawn at random" in right.toolTip()
-    assert "check regions (c)" in on_slide.toolTip()
+    assert "check regions" in on_slide.toolTip()
     assert review_panel.quality.text() == ""
 
 
@@ -377,3 +413,41 @@ def test_nothing_in_the_panel_is_cut_off(hands: Hands) -> None:
             if label.text():
                 assert label.height() >= label.heightForWidth(label.width())
         assert scroll.widget().width() <= scroll.viewport().width()
+
+
+def test_without_a_cell_the_panel_and_the_keys_say_what_to_do(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, panel, told = hands.widget, hands.widget.review_panel, []
+    widget.desk.said.connect(told.append)
+    hands.key("space")
+    assert panel.state.text() == told.pop() == "Click a cell, or press Next for the one most worth asking."
+    hands.key("n")
+    for _ in range(40):
+        hands.press("space")
+    hands.rest(0.1)
+    assert "0 still to see" in panel.reviewed.text()
+    assert panel.state.text().endswith("If the case is done, press Done under Case.")
+    for key in ("n", "space", "x", "2"):
+        hands.key(key)
+        assert told.pop() == panel.state.text()
+    assert panel.state.height() >= panel.state.heightForWidth(panel.state.width())
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [([], "No cells were found."), ([0.2], "The cells found are all less sure")],
+)
+def test_a_scan_that_found_nothing_to_show_is_not_asked_for_again(
+    sit_down, slide_path: Path, scores: list[float], words: str
+) -> None:
+    n = len(scores)
+    with open_slide(slide_path) as slide, open_case(case_path_for(slide), slide) as case:
+        boxes = np.tile(np.float32([100, 100, 160, 160]), (n, 1))
+        write_cells(case, Cells(boxes, np.zeros(n, np.int16), np.float32(scores), np.full(n, 0.7, np.float32)))
+    hands: Hands = sit_down(slide_path)
+    widget = hands.widget
+    assert widget.review_panel.state.text().startswith(words)
+    assert widget.detect_panel.status.text() == "An earlier scan found no cells."
+    widget.open_slide(sample_slide())
+    assert widget.review_panel.state.text() == "Detect cells first."
+    assert widget.detect_panel.status.text() == "Not started."

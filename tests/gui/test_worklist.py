@@ -126,6 +126,39 @@ def test_a_slide_that_cannot_be_opened_is_told_and_the_open_one_stays(sit_down, 
     assert desk.session.current is not None
 
 
+def test_a_worklist_knows_the_slide_that_is_open_already(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down(folder / "1.tiff")
+    hands.key("e")
+    panel = hands.widget.worklist_panel
+    panel.open(folder)
+    hands.wait("all cases are looked up", lambda: all(row[0] != "…" for row in shown(hands)))
+    assert shown(hands)[0] == ("✓", "1.tiff", "0 of 40")
+    assert panel.told.text().endswith("1 of 3 · 1 of 3 done")
+
+
+def test_a_missing_slide_is_told_and_leaves_nothing_to_the_next_one(sit_down, folder: Path) -> None:
+    (folder / "list.csv").write_text("slide,case\n1.tiff,\ngone.tiff,gone.cervcell\n2.tiff,\n")
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder / "list.csv")
+    widget.tabs.setCurrentWidget(widget.worklist_panel)
+    hands.rest(0.1)
+    view = widget.worklist_panel.view
+    hands.double_click_on(view.viewport(), view.visualRect(widget.worklist_panel.table.index(1, 1)).center())
+    assert widget.error_bar.isVisible()
+    assert "There is no file" in widget.error_bar.text.text()
+    assert "gone.tiff" in widget.error_bar.text.text()
+    assert desk.slide.path.name == "1.tiff"
+
+    widget.open_slide(folder / "2.tiff")
+    assert desk.case.path.name == "2.tiff.cervcell"
+    assert len(desk.session.cells) == 20
+    assert not widget.error_bar.isVisible()
+    hands.key("<")
+    assert desk.slide.path.name == "1.tiff", "the way back leads past what is not there"
+    assert not widget.worklist_panel.previous.isEnabled()
+
+
 def test_a_row_is_opened_by_a_double_click_and_leads_to_the_review(sit_down, folder: Path) -> None:
     hands: Hands = sit_down()
     widget = hands.widget

@@ -189,7 +189,8 @@ def test_a_reshaped_cell_stays_one_cell_and_undo_gives_its_box_back(session: Ses
     assert session.cells.boxes[again].tolist() == [260, 65, 345, 125]
     session.undo()
     session.undo()
-    assert session.cells.boxes[session.at(300, 100, 5)].tolist() == before
+    assert session.current == session.at(300, 100, 5), "the cell stays the current one"
+    assert session.cells.boxes[session.current].tolist() == before
     assert (session.states > 0).sum() == 0
     assert len(shown(session)) == n
 

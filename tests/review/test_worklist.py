@@ -63,6 +63,8 @@ def test_a_table_names_slides_and_cases_from_where_it_lies(folder: Path) -> None
     ]
     assert worklist.items[1].standing().state == "missing"
     assert worklist.next_to_do(0) is None, "what is missing cannot be next"
+    table.write_text("slide\nc.tiff\ngone.svs\nb.tiff\n")
+    assert Worklist.open(table).before(2) == 0, "nor before"
 
 
 @pytest.mark.parametrize("text", ["name\na.tiff\n", "slide\n", "slide\n,\n"])
