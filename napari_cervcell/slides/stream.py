@@ -135,8 +135,8 @@ class Stream:
         return (time.monotonic() - began) * lacking / (asked - lacking) if asked > lacking else math.inf
 
     def begin(self, patience: float = 0.0) -> None:
-        """Begin to read the overview, and wait for it up to `patience` seconds."""
-        self._request([])
+        """Begin to read the overview, and wait for it up to `patience` seconds; to begin again does no harm."""
+        self._request(self._requested)
         if self._overview_is_near:
             self.overview.complete.wait(patience)
 
@@ -270,7 +270,8 @@ class Stream:
         number = len(self.grids) - 1
         overview = [self._place(number, *key) for key in list(self.overview.lacks)]
         wanted = [*overview, *places] if self._overview_is_near else [*places, *overview]
-        self._readers.want(place for place in [*wanted, *self._foreseen] if place not in self._cache)
+        lacks = set(overview)  # also of what was read before anybody listened, and is in the cache
+        self._readers.want(p for p in [*wanted, *self._foreseen] if p in lacks or p not in self._cache)
 
     def _coarser(self, number: int, box: Box) -> RGB:
         """Return the pixels of a box, made from the nearest coarser level of which all of it is in the cache."""

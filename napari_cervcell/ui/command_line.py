@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def _review(options: argparse.Namespace) -> None:
     from .app import launch, launch_worklist
 
     is_list = options.slide.suffix.lower() == ".csv" or (
-        options.slide.is_dir() and get_reader(str(options.slide)) is None
+        os.path.isdir(options.slide) and get_reader(str(options.slide)) is None
     )
     if is_list and options.case:
         raise CommandError("--case is for one slide. A worklist names cases in its column case.")

@@ -44,6 +44,7 @@ class OverviewMap(QWidget):
         self._view: View | None = None
         self._stream: Stream | None = None
         self._picture: QPixmap | None = None
+        self._completions = 0  # of the overview, when the picture was made
         self._lost: list[Rectangle] = []
         self._later = QSignalThrottler(parent=self)
         self._later.setTimeout(_FILL)
@@ -56,8 +57,7 @@ class OverviewMap(QWidget):
         """Show the slide of `view`, as far as it has been read, and what is read of it from now on."""
         self.clear()
         self._view, self._stream = view, stream_of(view.layer.data)
-        if self._stream is not None and not self._stream.overview.complete.is_set():
-            view.layer.events.set_data.connect(self._look_soon)
+        view.layer.events.set_data.connect(self._look_soon)
         self.update()
 
     def clear(self) -> None:
@@ -111,10 +111,11 @@ class OverviewMap(QWidget):
         self._later.throttle()
 
     def _look_again(self) -> None:
-        self._picture = None
-        if self._stream is not None and self._stream.overview.complete.is_set():
-            self._view.layer.events.set_data.disconnect(self._look_soon)
-        self.update()
+        """Give up the picture where there may be another: a whole one, too, is hatched where it could not be read."""
+        overview = None if self._stream is None else self._stream.overview
+        if overview is not None and (not overview.complete.is_set() or overview.completions != self._completions):
+            self._picture = None
+            self.update()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -125,6 +126,7 @@ class OverviewMap(QWidget):
         ratio = self.devicePixelRatioF()
         size = (frame.size() * ratio).toSize()
         if self._picture is None or self._picture.size() != size:
+            self._completions = self._stream.overview.completions
             image = as_image(self._stream.overview.pixels)
             smooth = Qt.TransformationMode.SmoothTransformation
             self._picture = QPixmap.fromImage(image.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, smooth))

@@ -20,7 +20,7 @@ from ..slides.streamlevel import StreamLevel
 if TYPE_CHECKING:
     from .painter import Painter
 
-__all__ = ["follow", "get_reader", "is_sharp", "open_sample", "read", "stream_of"]
+__all__ = ["follow", "get_reader", "is_sharp", "open_sample", "read_slides", "stream_of"]
 
 _FIRST_PICTURE = 0.15  # seconds that opening waits for the slide in small; mostly it is there much sooner
 
@@ -29,10 +29,10 @@ _painters: WeakKeyDictionary[Stream, Painter] = WeakKeyDictionary()
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Return napari's reader for slides, or None; see `slides.layers.get_reader`."""
-    return None if slide_layers.get_reader(path) is None else read
+    return None if slide_layers.get_reader(path) is None else read_slides
 
 
-def read(path: str | Sequence[str]) -> list[LayerData]:
+def read_slides(path: str | Sequence[str]) -> list[LayerData]:
     """Return slides of whatever name as napari layer data, by the settings of the plugin.
 
     Raises SlideError where one cannot be opened.
@@ -57,7 +57,7 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
 
 def open_sample() -> list[LayerData]:
     """Return the sample slide as napari layer data."""
-    return read(str(sample_slide()))
+    return read_slides(str(sample_slide()))
 
 
 def stream_of(data: Any) -> Stream | None:
@@ -95,6 +95,7 @@ def _painter(stream: Stream) -> Painter:
 def _attach(layer: Any) -> None:
     if (stream := stream_of(layer.data)) is not None:
         _painter(stream).attach(getattr(layer, "__wrapped__", layer))
+        stream.begin()  # of a copied layer nobody else does
 
 
 def _came(event: Any) -> None:

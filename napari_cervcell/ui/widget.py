@@ -24,8 +24,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ..slides import open_slide, sample_slide
-from ..slides.layers import get_reader
+from ..slides import sample_slide
 from .case_panel import CasePanel
 from .commands import Commands
 from .desk import Desk, close_with_slide
@@ -42,7 +41,7 @@ from .parts import Button, MessageBar, Section, confirm, set_theme_color, tool_b
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
 from .review_panel import ReviewPanel
-from .streaming import follow
+from .streaming import follow, read_slides
 from .worklist_panel import WorklistPanel
 
 if TYPE_CHECKING:
@@ -203,13 +202,13 @@ class ReviewWidget(QWidget):
     # ------------------------------------------------------------------------------------------ slide comes, goes
 
     def open_slide(self, path: str | Path, case_path: Path | None = None) -> None:
-        """Open a slide file through the plugin's reader, with the case file `case_path` or the one where cases are."""
+        """Open a slide file of any name, with the case file `case_path` or the one where cases are."""
         self.desk.next_case_path = case_path
         try:
             with self.desk.guard():
-                if not Path(path).exists() or get_reader(str(path)) is None:
-                    open_slide(path).close()  # says what is wrong with the file, which napari does not
-                self._viewer.open(str(path), plugin="napari-cervcell")
+                # past napari's choice among readers: it goes by names, and does not say what is wrong with a file
+                for data, settings, _ in read_slides(str(path)):
+                    self._viewer.add_image(data, **settings)
         finally:
             self.desk.next_case_path = None  # whatever came of it, the next slide has a case of its own
 

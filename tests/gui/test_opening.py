@@ -105,6 +105,27 @@ def test_broken_slide_is_explained(sit_down, tmp_path: Path) -> None:
     assert not [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
 
 
+def test_what_is_no_slide_is_explained_whatever_its_name(sit_down, tmp_path: Path) -> None:
+    striped, text = tmp_path / "striped.tif", tmp_path / "notes.txt"
+    tifffile.imwrite(striped, np.full((512, 512, 3), 240, np.uint8), photometric="rgb")
+    text.write_text("no slide")
+    widget = sit_down().widget
+    for path, words in ((striped, "TIFF without tiles"), (text, "not a slide")):
+        widget.open_slide(path)
+        assert path.name in widget.error_bar.text.text()
+        assert words in widget.error_bar.text.text()
+
+
+@pytest.mark.parametrize("name", ["noext", "slide.btf"])
+def test_a_slide_is_opened_whatever_its_name(sit_down, slide_path: Path, name: str) -> None:
+    path = slide_path.rename(slide_path.with_name(name))
+    hands: Hands = sit_down()
+    hands.widget.open_slide(path)
+    assert hands.widget.desk.slide.path == path
+    assert hands.widget.desk.session is not None
+    hands.wait_sharp()
+
+
 def test_a_second_slide_takes_the_place_of_the_first(sit_down, slide_path: Path, tmp_path: Path) -> None:
     hands: Hands = sit_down(slide_path)
     first = hands.widget.desk.case

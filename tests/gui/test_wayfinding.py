@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari.layers._layer_actions import _duplicate_layer
 from qtpy.QtCore import QPointF
 from qtpy.QtWidgets import QApplication
 
 from napari_cervcell.casefile import Case
-from napari_cervcell.slides import Slide, sample_slide
+from napari_cervcell.slides import Slide, SlideError, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.mpp_dialog import MppDialog
 from napari_cervcell.ui.overview_panel import FIT, JUMPS
@@ -110,6 +111,46 @@ def test_the_overview_fills_while_tiles_land(sit_down, slide_path: Path, monkeyp
     assert np.abs(np.diff(map_pixels(hands)[5:-5, 5:-5], axis=0)).mean() < 3
     disk.set()
     hands.wait("the overview has filled", lambda: np.abs(np.diff(map_pixels(hands)[5:-5, 5:-5], axis=0)).mean() > 3)
+
+
+def test_the_overview_is_shown_when_the_drive_is_back(sit_down, slide_path: Path, monkeypatch) -> None:
+    """It was complete before, of hatched tiles."""
+    monkeypatch.setattr("napari_cervcell.slides.faults._FIRST", 0.2)
+    monkeypatch.setattr("napari_cervcell.ui.painter.show_error", lambda _words: None)
+    read, is_gone = Slide.tile, threading.Event()
+    is_gone.set()
+
+    def read_if_there(self: Slide, level: int, column: int, row: int) -> np.ndarray:
+        if is_gone.is_set():
+            raise SlideError(f"{self.path} is gone.")
+        return read(self, level, column, row)
+
+    monkeypatch.setattr(Slide, "tile", read_if_there)
+    hands: Hands = sit_down(slide_path)
+    hands.wait("the overview is hatched", lambda: is_grey(map_pixels(hands)))
+    is_gone.clear()
+
+    def look_around() -> bool:
+        for x in (2000, 4000):
+            hands.look_at((x, 1000, x + 60, 1060))
+        return not is_grey(map_pixels(hands))
+
+    hands.wait("the overview shows the slide", look_around)
+
+
+def is_grey(pixels: np.ndarray) -> bool:
+    """As hatched tiles are, but for the rectangle that is drawn there."""
+    return bool(np.median(np.ptp(pixels.astype(int), axis=2)) == 0 and pixels.mean() < 200)
+
+
+def test_a_copy_of_the_slide_has_an_overview(hands: Hands) -> None:
+    shown = map_pixels(hands).astype(int)
+    layers, first = hands.viewer.layers, hands.widget.desk.layer
+    layers.selection = {first}
+    _duplicate_layer(layers)
+    layers.selection.active = next(layer for layer in layers if layer.name == f"{first.name} copy")
+    assert hands.widget.desk.layer is not first
+    hands.wait("its overview is there", lambda: np.abs(map_pixels(hands) - shown).mean() < 5)
 
 
 # ----------------------------------------------------------------------------------------------------- magnification
