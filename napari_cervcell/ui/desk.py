@@ -120,7 +120,7 @@ class Desk(QObject):
             self._case = open_case(path or self._place(slide), slide, self.reviewer)
             self.layer = layer
             self.view = View(self.viewer, layer)
-            if slide.mpp is None and self._case.mpp is not None:
+            if self._case.mpp not in (None, slide.mpp):
                 self._scale(self._case.mpp)
             self.memory = Memory(self.view, self._case, self)
             self.shown.emit()

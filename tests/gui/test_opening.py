@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from qtpy.QtWidgets import QWidget
 
-from napari_cervcell.casefile import Case, default_case_path
-from napari_cervcell.slides import sample_slide
+from napari_cervcell.casefile import Case, default_case_path, open_case
+from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.mpp_dialog import MppDialog
 
@@ -71,6 +71,15 @@ def test_slide_without_mpp_asks_once(sit_down, tmp_path: Path) -> None:
     hands.viewer.open(str(path), plugin="napari-cervcell")
     hands.wait("the answer was remembered", lambda: desk.session is not None)
     assert desk.slide.mpp == pytest.approx(0.4)
+
+
+def test_what_the_case_knows_of_the_scale_stands_above_what_the_slide_says(sit_down, slide_path: Path) -> None:
+    with open_slide(slide_path) as slide, open_case(default_case_path(slide_path), slide) as case:
+        assert slide.mpp == 0.25
+        case.mpp = 0.5
+    desk = sit_down(slide_path).widget.desk
+    assert desk.slide.mpp == 0.5
+    assert desk.layer.scale == pytest.approx([0.5, 0.5])
 
 
 def test_without_an_answer_the_slide_is_only_shown(sit_down, tmp_path: Path) -> None:
