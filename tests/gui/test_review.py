@@ -283,13 +283,14 @@ def test_a_box_is_drawn_moved_and_resized_with_the_mouse(hands: Hands) -> None:
     session, camera = hands.widget.desk.session, hands.viewer.scene.camera
     hands.key("b")
     hands.drag((1060, 1080), (1180, 1160))
+    # a screen px is 2 px here, and every drag rounds where it begins and ends
     drawn = session.cells.boxes[session.current]
     assert drawn == pytest.approx(np.array([1060, 1080, 1180, 1160]), abs=4)
     before = camera.center
     hands.drag((1180, 1160), (1220, 1190))  # a corner
-    assert session.cells.boxes[session.current] == pytest.approx(np.array([1060, 1080, 1220, 1190]), abs=6)
+    assert session.cells.boxes[session.current] == pytest.approx(np.array([1060, 1080, 1220, 1190]), abs=8)
     hands.drag((1140, 1080), (1160, 1100))  # a side
-    assert session.cells.boxes[session.current] == pytest.approx(np.array([1080, 1100, 1240, 1210]), abs=8)
+    assert session.cells.boxes[session.current] == pytest.approx(np.array([1080, 1100, 1240, 1210]), abs=10)
     assert camera.center == before
     assert len(hands.widget.desk.case.annotations()) == 1
     hands.key("u")
