@@ -153,13 +153,14 @@ def main(argv: Sequence[str] | None = None) -> Table:
         models="folder in which the trained models are kept",
     )
     scale = SCALES[args.scale]
+    if scale.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("This machine has no CUDA device; use --scale cpu.")
     smoke = args.scale == "smoke"
     bench = Bench(fields_by_split(args.data, smoke), scale, args.models and Path(args.models))
     table = Table(
         args.results / f"heads-{args.scale}.csv", ("head", "backbone", "rotations", "seed"), scale, args.seeds
     )
-    chosen = (detector for detector in DETECTORS if not args.only or args.only in name_of(*detector))
-    for detector in chosen:
+    for detector in (d for d in DETECTORS if not args.only or args.only in name_of(*d)):
         table.fill([(*detector, seed) for seed in args.seeds or (0,)], bench.run)
         table.markdown("Detectors compared", notes_of(scale), smoke)
     return table

@@ -48,11 +48,14 @@ def strip(named: list[Named]) -> Image.Image:
     """Return a row of the first cells, each in the middle of its picture."""
     sheet = Image.new("RGB", ((SIDE + 2) * min(MOST, len(named)) - 2, SIDE), "white")
     for i, (_, field, (x, y)) in enumerate(named[:MOST]):
-        whole = SIDE_UM / field.mpp
-        sheet.paste(
-            Image.fromarray(resample(field.rgb, x - whole / 2, y - whole / 2, whole, SIDE)), (i * (SIDE + 2), 0)
-        )
+        sheet.paste(close_up(field, x, y), (i * (SIDE + 2), 0))
     return sheet
+
+
+def close_up(field: Field, x: float, y: float) -> Image.Image:
+    """Return the picture of what is around (x, y), px of the field's image."""
+    whole = SIDE_UM / field.mpp
+    return Image.fromarray(resample(field.rgb, x - whole / 2, y - whole / 2, whole, SIDE))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from confusions import SIDE, SIDE_UM
+from confusions import SIDE, close_up
 from experiments.features import MPP, Sheet, sheets_by_split
 from experiments.finding import Stacked, decoded, detect, head, judged, locations, logits_of, points_of
 from experiments.fitting import Batch, Draws, train
@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from napari_cervcell.cells import centres_of
 from napari_cervcell.learning import mining
-from napari_cervcell.learning.crops import resample
 from napari_cervcell.learning.descent import descend
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.mining import GRID, Candidates, Mined, Regime, gather, mine, search
@@ -212,9 +211,8 @@ def show(left: Sequence[tuple[float, int, tuple[float, float]]], fields: Sequenc
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["field", "x", "y", "score"])
         for k, (score, i, (x, y)) in enumerate(left):
-            whole = SIDE_UM / fields[i].mpp
             corner = k % _IN_A_ROW * (SIDE + 2), k // _IN_A_ROW * step
-            strip.paste(Image.fromarray(resample(fields[i].rgb, x - whole / 2, y - whole / 2, whole, SIDE)), corner)
+            strip.paste(close_up(fields[i], x, y), corner)
             draw.text((corner[0] + 2, corner[1] + SIDE + 1), f"{score:.3f}  {fields[i].name[:6]}", "black")
             writer.writerow([fields[i].name, round(x), round(y), f"{score:.4f}"])
     strip.save(path)

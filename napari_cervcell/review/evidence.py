@@ -82,7 +82,7 @@ class Evidence:
         place = np.where(waits, r["stratum"] * np.int16(2), np.int16(2 * n))
         place += is_shown
         below, above = np.bincount(place, minlength=2 * n)[: 2 * n].reshape(n, 2).T
-        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], r["stratum"], r["lot"], waits)
+        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], below + above, r["stratum"], r["lot"], waits)
 
         points = table.index.points[rows]
         new_to_it = is_cell & (models >= 0) & (models == table.coverage.at(points))

@@ -55,6 +55,7 @@ def sample_of(
     strata: NDArray[np.int16],
     lots: FloatArray,
     drawn: NDArray[np.bool_],
+    left: NDArray[np.int64],
     all_strata: NDArray[np.int16],
     all_lots: FloatArray,
     waits: NDArray[np.bool_],
@@ -64,15 +65,13 @@ def sample_of(
     Those that were drawn, and those whose turn would have come before the last of these had they not been reviewed
     already for another reason: to leave them out would leave out what the other strategies look for. It ends before
     the first detection that `waits` (m,) for a verdict, of all that have `all_strata` and `all_lots`: one that was
-    passed over is not like the others, and one that was found since belongs among them. Of a stratum in which nothing
-    waits, all.
+    passed over is not like the others, and one that was found since belongs among them. Of a stratum of which nothing
+    is `left` (strata,) to review, all.
     """
-    n = 1 + max(int(strata.max(initial=0)), int(all_strata.max(initial=0)))
-    last_drawn = np.full(n, -1, np.float32)
+    last_drawn = np.where(left == 0, np.float32(1), np.float32(-1))
     np.maximum.at(last_drawn, strata[drawn], lots[drawn])
-    last_drawn[np.bincount(all_strata[waits], minlength=n) == 0] = 1
     before = np.flatnonzero((all_lots <= last_drawn[all_strata]) & waits)
-    first_waiting = np.full(n, 2, np.float32)
+    first_waiting = np.full_like(last_drawn, 2)
     np.minimum.at(first_waiting, all_strata[before], all_lots[before])
     sample: NDArray[np.bool_] = (lots <= last_drawn[strata]) & (lots < first_waiting[strata])
     return sample

@@ -39,7 +39,8 @@ class Handle:
             # names that are damaged have no value
             self.properties: dict[str, str] = {k: v for k in stated if (v := stated.get(k)) is not None}
             # before the resolution of the TIFF, which may be that of a print
-            self.properties |= ome.microns(ome.pixels_of(self.properties))
+            self.ome = ome.pixels_of(self.properties)
+            self.properties |= ome.microns(self.ome)
             self.sizes: tuple[tuple[int, int], ...] = self._file.level_dimensions
             self.associated: tuple[str, ...] = tuple(self._file.associated_images)
             # by this OpenSlide turns level-0 coordinates into those of a level

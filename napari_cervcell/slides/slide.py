@@ -144,9 +144,13 @@ class Slide:
     def as_stored(self) -> Slide:
         """Return the slide with colours as they are stored, which is how models know them; itself if they are.
 
-        Raises SlideError where it has to be opened anew and cannot be.
+        It reads the same open file, and closes with it.
         """
-        return _reopen(self.path, self.mpp_xy, False) if self.color_managed else self
+        if not self.color_managed:
+            return self
+        plain = Slide.__new__(Slide)
+        plain.__dict__.update(self.__dict__, _to_screen=None)
+        return plain
 
     # ----------------------------------------------------------------------------------------------- scale
 

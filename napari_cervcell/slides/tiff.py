@@ -35,14 +35,12 @@ __all__ = ["TiffSource"]
 _FORMATS = {"aperio", "generic-tiff", "philips"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
-_LARGE = (
-    1_500_000  # px from which a read is shared among threads: a screen, but not a detector's tile, read many at once
-)
+_LARGE = 1_500_000  # px from which threads share a read: a screen; what a detector reads comes many at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """The stored tiles of one level, row by row; a length of 0 is a tile that was not scanned.
+    """The stored tiles of one level, row by row; `scanned` (tiles,) says which there are.
 
     `offsets` and `lengths` are (tiles, parts): one part a tile, or three where red, green and blue are stored apart.
     """
@@ -52,6 +50,7 @@ class _Tiles:
     columns: int
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    scanned: NDArray[np.bool_]
     decode: Decoder
     shrinks: bool
 
@@ -129,7 +128,7 @@ class TiffSource:
                 left = tile_column * wide - column
                 part = result[max(0, top) : top + high, max(0, left) : left + wide]
                 index = tile_row * tiles.columns + tile_column
-                if not tiles.lengths[index].all():
+                if not tiles.scanned[index]:
                     part[:] = self.background
                 elif part.shape == decoded.shape and part.flags.c_contiguous:
                     self._decode(tiles, index, part)  # where it belongs
@@ -161,11 +160,12 @@ class TiffSource:
         self._handle.close()
 
     def _decode(self, tiles: _Tiles, index: int, out: RGB) -> None:
-        stored = zip(tiles.offsets[index], tiles.lengths[index], strict=True)
-        parts = [self._stored(int(offset), int(length)) for offset, length in stored]
+        places = zip(tiles.offsets[index].tolist(), tiles.lengths[index].tolist(), strict=True)
+        parts = [self._stored(*place) for place in places]
+        channels = 3 // len(parts)
         try:
-            for data, channels in zip(parts, np.split(out, len(parts), axis=2), strict=True):
-                tiles.decode(data, channels)
+            for i, data in enumerate(parts):
+                tiles.decode(data, out[:, :, i * channels : (i + 1) * channels])
         except Exception as error:
             # codecs have no common error
             raise unreadable(self._handle.path, error) from error
@@ -194,7 +194,7 @@ class TiffSource:
     def _agrees(self) -> bool:
         """Whether a tile amid the slide looks the same to OpenSlide: writers are free with how they store colours."""
         tiles = self._levels[0]
-        scanned = np.flatnonzero(tiles.lengths.all(axis=1))
+        scanned = np.flatnonzero(tiles.scanned)
         if not len(scanned):
             return False
         row, column = divmod(int(scanned[len(scanned) // 2]), tiles.columns)
@@ -274,7 +274,7 @@ def _index(handle: Handle) -> list[_Tiles] | None:
     found = [level for level in levels if level is not None]
     shrinking = all(b.size[0] < a.size[0] and b.size[1] < a.size[1] for a, b in itertools.pairwise(found))
     # tiles that Aperio left out of a level OpenSlide makes from the next finer one
-    gaps = properties["openslide.vendor"] == "aperio" and any(not level.lengths.all() for level in found)
+    gaps = properties["openslide.vendor"] == "aperio" and any(not level.scanned.all() for level in found)
     return found if len(found) == len(levels) and shrinking and not gaps else None
 
 
@@ -287,7 +287,7 @@ def _check_depth(path: Path, first: Any) -> None:
 
 
 def _check_planes(handle: Handle, first: Any) -> None:
-    counts = ome.planes(ome.pixels_of(handle.properties), first.samplesperpixel)
+    counts = ome.planes(handle.ome, first.samplesperpixel)
     if said := ", ".join(f"{count} {name}" for name, count in counts.items() if count > 1):
         raise SlideError(
             f"{handle.path} is an OME-TIFF of {said} in pages of their own, of which a slide would show the first one "
@@ -317,4 +317,4 @@ def _tiles_of(page: Any, size: tuple[int, int]) -> _Tiles | None:
     ):
         return None
     offsets, lengths = (stored.reshape(parts, -1).T for stored in (offsets, lengths))  # all red ones come first
-    return _Tiles(size, tile, columns, offsets, lengths, decode, shrinks(page))
+    return _Tiles(size, tile, columns, offsets, lengths, np.all(lengths > 0, axis=1), decode, shrinks(page))

@@ -162,8 +162,7 @@ class Commands:
         panel = self._widget.gallery_panel
         if panel.isVisible() or panel.like is None or panel.like != self.desk.session.current:
             panel.find_similar()
-        self._widget.tabs.setCurrentWidget(panel)
-        panel.gallery.setFocus()
+        self.show_gallery()
 
     def magnify(self, power: float) -> None:
         """Go to a magnification; what is under the mouse stays there, as it does with the wheel."""
@@ -172,9 +171,16 @@ class Commands:
 
     def toggle_gallery(self) -> None:
         """Go to the gallery, or from there back to the single cell."""
-        there = self._widget.tabs.currentWidget() is self._widget.gallery_panel
-        self._widget.tabs.setCurrentIndex(0 if there else 1)
-        (self.desk.view.canvas.native if there else self._widget.gallery_panel.gallery).setFocus()
+        if self._widget.tabs.currentWidget() is self._widget.gallery_panel:
+            self._widget.tabs.setCurrentIndex(0)
+            self.desk.view.canvas.native.setFocus()
+        else:
+            self.show_gallery()
+
+    def show_gallery(self) -> None:
+        panel = self._widget.gallery_panel
+        self._widget.tabs.setCurrentWidget(panel)
+        panel.gallery.setFocus()
 
     def toggle_done(self) -> None:
         """Call the case done, or not done after all."""

@@ -19,8 +19,7 @@ def detect(viewer: napari.viewer.Viewer) -> None:
 def show_gallery(viewer: napari.viewer.Viewer) -> None:
     """Show all cells side by side."""
     if (widget := _with_slide(viewer)) is not None:
-        widget.tabs.setCurrentWidget(widget.gallery_panel)
-        widget.gallery_panel.gallery.setFocus()
+        widget.commands.show_gallery()
 
 
 def learn(viewer: napari.viewer.Viewer) -> None:

@@ -44,7 +44,8 @@ def sitting(rng: np.random.Generator, truth, labels, scores, draws: int, chosen:
     turn = np.argpartition(np.where(asked, np.inf, order), draws)[:draws]
     asked[turn] = drawn[turn] = True
     asked[doubtful] = True
-    sample = np.flatnonzero(asked)[sample_of(strata[asked], lots[asked], drawn[asked], strata, lots, ~asked)]
+    left = np.bincount(strata[~asked], minlength=CLASSES * BINS)
+    sample = np.flatnonzero(asked)[sample_of(strata[asked], lots[asked], drawn[asked], left, strata, lots, ~asked)]
     checked = rng.binomial(np.round(COUNTS / RECALL).astype(int), 0.1)
     found = rng.binomial(checked, RECALL)
     none = np.zeros(CLASSES, np.int64)

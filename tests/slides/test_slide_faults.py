@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from waiting import until
 
 from napari_cervcell.slides import Slide, SlideError, faults, readers, sample_slide
 from napari_cervcell.slides.cache import Place, TileCache
@@ -21,13 +22,6 @@ from napari_cervcell.slides.faults import Faults
 from napari_cervcell.slides.stream import Stream
 
 SIDE = 1500
-
-
-def until(done: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < end, "this never came to be"
-        time.sleep(0.002)
 
 
 def reader_threads() -> list[threading.Thread]:
