@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,22 +13,41 @@ from .sampling import BINS
 from .strategies import STRATEGIES, TURNS, Pool, StrategyName, mix
 from .table import CellTable
 
-__all__ = ["Queue"]
+__all__ = ["COMING", "Neighbours", "Queue"]
+
+COMING = 3
+"""How many of the cells that come next are shown beside the current one: these keep their places."""
 
 _AHEAD = 512  # how many cells are put in order at a time
 _REST = 20  # steps after which a cell drawn at random that was passed over comes again: the figures wait for it
+
+
+class Neighbours(NamedTuple):
+    """The cells beside the current one.
+
+    Attributes
+    ----------
+    before : int or None
+        The row to which going back would lead.
+    coming : int64 (m,)
+        The rows to which the next steps lead, at most `COMING`, whatever is found meanwhile, as long as they are there
+        and nobody speaks of them; none before the first step.
+    """
+
+    before: int | None
+    coming: IntArray
 
 
 class Queue:
     """What the reviewer has been shown, in order, and what comes next.
 
     What comes next is put in order only when it is used up, after :meth:`renew`, or when it is time for a cell that was
-    passed over, at the next step: nothing moves under the hand.
+    passed over, at the next step, and then behind those that are shown already: nothing moves under the hand.
 
     Attributes
     ----------
     strategy : str
-        By which what comes next is chosen; see :mod:`.strategies`. A new one holds after :meth:`renew`.
+        By which what comes next is chosen; see :mod:`.strategies`. A new one holds after :meth:`forget`.
     current : int or None
         The row of the cell that is shown.
     drawn : set of int
@@ -49,14 +70,18 @@ class Queue:
         self._passed: dict[int, int] = {}  # and the step at which they may come again
         self._rests: dict[int, int] = {}  # of how many steps, longer each time: who cannot say is not to go in circles
         self.drawn: set[int] = set()
+        self.forget()
+        self.select(current)
+
+    def forget(self) -> None:
+        """Drop what comes next: it is chosen anew, those that are shown already too."""
         self._ahead = np.zeros(0, np.int64)
         self._lots_ahead: set[int] = set()
         self._turns_ahead: dict[int, int] = {}
         self._fresh = False
-        self.select(current)
 
     def renew(self) -> None:
-        """Put what comes next in order anew at the next step."""
+        """Put what comes next, but for what is shown already, in order anew at the next step."""
         self._fresh = False
 
     def select(self, row: int | None) -> None:
@@ -73,10 +98,14 @@ class Queue:
             self._order(threshold)
         return self._still_ahead()
 
-    def likely_next(self) -> int | None:
-        """Return the row that comes next unless what comes is put in order anew before; None where none is in order."""
-        ahead = self._still_ahead()
-        return int(ahead[0]) if len(ahead) else None
+    def neighbours(self, threshold: float) -> Neighbours:
+        """Return what is before and after the current cell."""
+        before = self._before()
+        if not self._trail:
+            return Neighbours(None, np.zeros(0, np.int64))
+        way = self._way()
+        coming = way if len(way) >= COMING else np.concatenate([way, self.ahead(threshold)])
+        return Neighbours(None if before is None else self._trail[before], coming[:COMING])
 
     def step(self, threshold: float) -> int | None:
         """Go to the next cell worth asking and return its row; None where nothing is left to ask.
@@ -85,13 +114,12 @@ class Queue:
         """
         self._leave()
         self._steps += 1
-        way = self._trail[self._at + 1 :]
-        askable = np.flatnonzero(self._askable(np.array(way, np.int64)))
-        if len(askable):
-            self._at += 1 + int(askable[0])
-            self.current = self._trail[self._at]
+        way = self._way()
+        if len(way):
+            self.current = int(way[0])
+            self._at = self._trail.index(self.current, self._at + 1)
             return self.current
-        if not self._fresh or not len(self._still_ahead()) or self._due():
+        if not self._fresh or len(self._still_ahead()) <= COMING or self._due():
             self._order(threshold)
         if not len(self._ahead):  # only what was passed over is left: round again
             self._passed.clear()
@@ -103,7 +131,7 @@ class Queue:
             if row in self._lots_ahead:
                 self.drawn.add(row)
             if row in self._turns_ahead:
-                self._turn = (self._turns_ahead[row] + 1) % len(TURNS)
+                self._turn = _after(self._turns_ahead[row])
             self.select(row)
         elif self.current is not None and not self._is_askable(self.current):
             self.select(None)
@@ -112,12 +140,22 @@ class Queue:
     def step_back(self) -> int | None:
         """Go back to the cell shown before and return its row; the first one stays."""
         self._leave()
-        state = self._table.rows["state"]
-        for at in range(self._at - (self.current is not None), -1, -1):
-            if state[self._trail[at]] >= 0:
-                self._at, self.current = at, self._trail[at]
-                break
+        at = self._before()
+        if at is not None:
+            self._at, self.current = at, self._trail[at]
         return self.current
+
+    def _before(self) -> int | None:
+        """Return the place on the trail of the last present cell before the current one."""
+        state = self._table.rows["state"]
+        places = range(self._at - (self.current is not None), -1, -1)
+        return next((at for at in places if state[self._trail[at]] >= 0), None)
+
+    def _way(self) -> IntArray:
+        """Return the rows of the trail that lie ahead after going back and may still be asked."""
+        rows = np.array(self._trail[self._at + 1 :], np.int64)
+        way: IntArray = rows[self._askable(rows)]
+        return way
 
     def _leave(self) -> None:
         """Remember a cell that the reviewer leaves without a verdict, so as not to ask it again at once."""
@@ -150,17 +188,22 @@ class Queue:
         wanted[np.fromiter(self._passed, np.int64)] = False
         if self.current is not None:
             wanted[self.current] = False
+        shown = self._still_ahead()[:COMING]
+        wanted[shown] = False
+        kept = {row: self._turns_ahead[row] for row in shown.tolist() if row in self._turns_ahead}
+        lots = self._lots_ahead.intersection(shown.tolist())
         rows = np.flatnonzero(wanted)
         pool = self._pool(rows, threshold)
         if self.strategy == "mix":
-            best, turns = mix(pool, _AHEAD, self._turn)
-            self._turns_ahead = dict(zip(rows[best].tolist(), turns.tolist(), strict=True))
+            turn = _after(kept[int(shown[-1])]) if kept else self._turn
+            best, turns = mix(pool, _AHEAD, turn)
+            self._turns_ahead = kept | dict(zip(rows[best].tolist(), turns.tolist(), strict=True))
             self._lots_ahead = {row for row, turn in self._turns_ahead.items() if TURNS[turn] == "random"}
         else:
             best = STRATEGIES[self.strategy](pool, _AHEAD)
             self._turns_ahead = {}
-            self._lots_ahead = set(rows[best].tolist()) if self.strategy == "random" else set()
-        self._ahead = rows[best]
+            self._lots_ahead = lots.union(rows[best].tolist()) if self.strategy == "random" else set()
+        self._ahead = np.concatenate([shown, rows[best]])
         self._fresh = True
 
     def _pool(self, rows: IntArray, threshold: float) -> Pool:
@@ -203,3 +246,7 @@ class Queue:
             threshold,
             self._generator,
         )
+
+
+def _after(turn: int) -> int:
+    return (turn + 1) % len(TURNS)

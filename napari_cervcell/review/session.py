@@ -20,7 +20,7 @@ from .density import Density
 from .evidence import Evidence
 from .figures import ClassFigures, figures_of
 from .judgement import Said, is_news, verdict_of
-from .queue import Queue
+from .queue import Neighbours, Queue
 from .rows import GrowingIndex
 from .sheet import Snapshot
 from .strategies import StrategyName
@@ -265,8 +265,8 @@ class Session:
         return self._went(before)
 
     def refresh(self) -> None:
-        """Put what comes next in order anew, by what is known now."""
-        self._queue.renew()
+        """Choose what comes next anew, by what is known now."""
+        self._queue.forget()
         self.counts_changed.emit()
 
     @property
@@ -275,9 +275,9 @@ class Session:
         return self._queue.ahead(self._threshold)
 
     @property
-    def likely_next(self) -> int | None:
-        """The row of the cell that probably comes next, None where nobody knows yet; costs nothing, unlike `queue`."""
-        return self._queue.likely_next()
+    def neighbours(self) -> Neighbours:
+        """The cells before and after the current one in the queue; cheap, unlike `queue`."""
+        return self._queue.neighbours(self._threshold)
 
     # ------------------------------------------------------------------------------------------------- verdicts
 

@@ -32,7 +32,7 @@ class Commands:
         self._led_by_click = False
 
     def of_buttons(self) -> dict[str, Callable[[], object]]:
-        """Return what the buttons of the Review panel do, by their names."""
+        """Return what the buttons of the Review bar do, by their names."""
         return {
             "accept": self.accept,
             "reject": self.reject,
@@ -43,7 +43,6 @@ class Commands:
             "undo": self.undo,
             "redo": self.redo,
             "fly": self.fly,
-            "hide": self.toggle_overlay,
         }
 
     # ------------------------------------------------------------------------------------------------- verdicts
@@ -76,6 +75,10 @@ class Commands:
 
     def previous(self) -> None:
         self._lead(self.desk.session.previous)
+
+    def go_to(self, row: int) -> None:
+        """Make a cell current that need not be in sight."""
+        self._lead(self.desk.session.select, row)
 
     def _lead(self, go: Callable[..., object], *to: object) -> object:
         """Go to one cell: verdicts then speak of that one, also where it is among those selected in the gallery."""
@@ -145,9 +148,9 @@ class Commands:
     def foresee(self) -> None:
         """Have the slide read where the queue is about to lead."""
         session = self.desk.session
-        if session is None or (row := session.likely_next) is None:
+        if session is None or not len(coming := session.neighbours.coming):
             return
-        box, view, stream = session.cells.boxes[row], self.desk.view, stream_of(self.desk.layer.data)
+        box, view, stream = session.cells.boxes[coming[0]], self.desk.view, stream_of(self.desk.layer.data)
         if stream is not None and not view.shows(box):
             stream.foresee(*view.rectangle_about(box))
 
@@ -188,10 +191,10 @@ class Commands:
 
     def toggle_overlay(self) -> None:
         self._widget.overlay.visible = not self._widget.overlay.visible
-        self._widget.review_panel.buttons["hide"].setText("Hide" if self._widget.overlay.visible else "Show")
+        self._widget.queue_panel.show_marks(self._widget.overlay.visible)
 
     def change_threshold(self, by: float) -> None:
-        slider = self._widget.review_panel.threshold
+        slider = self._widget.queue_panel.threshold
         slider.setValue(round(slider.value() + by, 2))
 
     # ---------------------------------------------------------------------------------------------------- keys

@@ -20,9 +20,17 @@ _MARKS = {State.ACCEPTED: "✓", State.CORRECTED: "◆", State.REJECTED: "✕", 
 
 
 def paint_cell(
-    painter: QPainter, area: QRect, session: Session, row: int, image: QImage | None, *, chosen: bool
+    painter: QPainter,
+    area: QRect,
+    session: Session,
+    row: int,
+    image: QImage | None,
+    *,
+    chosen: bool = False,
+    is_small: bool = False,
 ) -> None:
-    """Paint the cell in `row` into `area`; `image` is None as long as its pixels are not there."""
+    """Paint the cell in `row` into `area`; `image` is None as long as its pixels are not there. In a small one there is
+    no room for its score."""
     label, state = int(session.cells.labels[row]), int(session.states[row])
     color = QColor(session.taxonomy[label].color) if label >= 0 else QColor(128, 128, 128)
     if image is None:
@@ -41,7 +49,7 @@ def paint_cell(
     painter.fillRect(plate, color)
     painter.setPen(QColor(text_on(color.name())))
     painter.drawText(plate, Qt.AlignmentFlag.AlignCenter, session.taxonomy[label].letter if label >= 0 else "–")
-    if score := score_of(session, row, by=""):
+    if not is_small and (score := score_of(session, row, by="")):
         _paint_words(painter, area, score, Qt.AlignmentFlag.AlignRight)
     if state in _MARKS:
         _paint_words(painter, area, _MARKS[State(state)], Qt.AlignmentFlag.AlignLeft)

@@ -62,7 +62,7 @@ class Habits(QObject):
     def _opened(self) -> None:
         widget, session = self._widget, self._widget.desk.session
         left = self._left()
-        widget.review_panel.threshold.setValue(left.get("threshold", session.threshold))
+        widget.queue_panel.threshold.setValue(left.get("threshold", session.threshold))
         hidden = left.get("hidden", [])
         for label, chip in widget.case_panel.chips.items():
             cell_class = session.taxonomy[label]

@@ -77,9 +77,15 @@ class Button(QPushButton):
     def show_key(self, name: str) -> None:
         """Show `name` as the key that does the same."""
         self._badge.setText(name)
-        self._room = self._badge.sizeHint().width() + 10
         self.setToolTip(f"{self._tip} Key: {name}")
-        self.updateGeometry()
+        self.show_badge(not self._badge.isHidden())
+
+    def show_badge(self, shown: bool) -> None:
+        """Show the key on the button, or in its tooltip alone; a button without a key has neither."""
+        if self.usual_key:
+            self._badge.setVisible(shown)
+            self._room = self._badge.sizeHint().width() + 10 if shown else 0
+            self.updateGeometry()
 
     def sizeHint(self) -> QSize:
         return super().sizeHint() + QSize(self._room, 0)

@@ -1,4 +1,4 @@
-"""The Review widget: the one panel that is docked beside the slide."""
+"""The Review widget: the panel that is docked beside the slide, and the bar below it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ..slides import sample_slide
+from .below import Below
 from .case_panel import CasePanel
 from .commands import Commands
 from .desk import Desk, close_with_slide
@@ -40,7 +41,8 @@ from .overview_panel import OverviewPanel
 from .parts import Button, MessageBar, Section, confirm, set_theme_color, tool_button
 from .pointer import Pointer
 from .properties_dialog import PropertiesDialog
-from .review_panel import ReviewPanel
+from .queue_panel import QueuePanel
+from .review_bar import ReviewBar
 from .streaming import follow, read_slides
 from .worklist_panel import WorklistPanel
 
@@ -101,7 +103,7 @@ class ReviewWidget(QWidget):
         self.keys_button = tool_button("keys", "Show all keys.")
         self.keys_button.clicked.connect(self.show_keys)
         self.detect_panel = DetectPanel(self.desk)
-        self.review_panel = ReviewPanel(self.desk, self.commands.of_buttons(), self.commands.set_class)
+        self.queue_panel = QueuePanel(self.desk, self.commands.toggle_overlay)
         self.learn_panel = LearnPanel(self.desk)
         self.case_panel = CasePanel(self.desk)
         head = QHBoxLayout()
@@ -121,7 +123,7 @@ class ReviewWidget(QWidget):
         column.setSpacing(4)
         panels = {
             "Detect": self.detect_panel,
-            "Review": self.review_panel,
+            "Queue": self.queue_panel,
             "Learn": self.learn_panel,
             "Case": self.case_panel,
         }
@@ -151,7 +153,9 @@ class ReviewWidget(QWidget):
         layout.addWidget(self.top)
         layout.addWidget(self.stack, 1)
         layout.addWidget(self.note_bar)  # below: what is above stays where it is
-        self.setMinimumWidth(_WIDTH - 40)
+        self.review_bar = ReviewBar(self.desk, self.commands.of_buttons(), self.commands.set_class, self.commands.go_to)
+        self._below: Below | None = None  # where the bar is, once a slide is open
+        self.setMinimumWidth(_WIDTH)
         # else napari puts empty space below
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
@@ -190,6 +194,8 @@ class ReviewWidget(QWidget):
         desk.failed.connect(self._show_error)
         desk.said.connect(self._show_note)
         self.worklist_panel.wanted.connect(self.open_item)
+        self.gallery_panel.gallery.selection_changed.connect(self._show_selected)
+        self.tabs.currentChanged.connect(self._show_selected)
         layers.events.inserted.connect(self._layer_came)
         layers.events.removed.connect(self._layer_went)
         layers.selection.events.active.connect(self._layer_chosen)
@@ -197,7 +203,9 @@ class ReviewWidget(QWidget):
         QApplication.instance().aboutToQuit.connect(self.shut_down)
 
     def _repaint_icons(self, _event: Any = None) -> None:
-        set_theme_color(self, get_theme(self._viewer.theme).text.as_hex(format="long"))
+        color = get_theme(self._viewer.theme).text.as_hex(format="long")
+        for part in (self, self.review_bar):
+            set_theme_color(part, color)
 
     # ------------------------------------------------------------------------------------------ slide comes, goes
 
@@ -271,6 +279,10 @@ class ReviewWidget(QWidget):
         path = self.desk.slide.path
         self.title.setText(path.name)
         self.title.setToolTip(str(path))
+        if self._below is None:
+            self._below = below = Below("Review bar", self.review_bar, self.desk.view.canvas.native)
+            self.destroyed.connect(below.deleteLater)
+        self._below.show()
         self.top.show()
 
     def _opened(self) -> None:
@@ -284,12 +296,16 @@ class ReviewWidget(QWidget):
         self.detect_panel.pointer = self.pointer
         desk.session.current_changed.connect(self.commands.follow)
         desk.session.current_changed.connect(self._foresee_soon)
-        self.review_panel.buttons["hide"].setText("Hide")
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._take_keys()
         self._repaint_icons()
         self.overlay.update()
         self._show_page()
+
+    def _show_selected(self, *_: object) -> None:
+        panel = self.gallery_panel
+        is_open = self.tabs.currentWidget() is panel and self.desk.session is not None
+        self.review_bar.show_selected(len(panel.gallery.selection) if is_open else 0)
 
     def _foresee_soon(self, _row: int | None) -> None:
         self._foresee.start()
@@ -302,7 +318,9 @@ class ReviewWidget(QWidget):
         self.pointer = self.overlay = None
 
     def _show_page(self) -> None:
-        self.top.setVisible(self.desk.layer is not None)
+        for part in (self.top, self._below):
+            if part is not None:
+                part.setVisible(self.desk.layer is not None)
         sitting, listed = self.desk.session is not None, self.worklist_panel.worklist is not None
         self.stack.setCurrentIndex(1 if sitting or listed else 0)
         if listed:
@@ -390,10 +408,11 @@ class ReviewWidget(QWidget):
         keys = self.commands.key_table()
         self._filter.set_keys(keys)
         names = {key.usual: key.names[0] for key in keys}
-        for button in self.findChildren(Button):
+        for button in self.findChildren(Button) + self.review_bar.findChildren(Button):
             if button.usual_key in names:
                 button.show_key(names[button.usual_key])
-        self.review_panel.show_threshold_keys(names["["], names["]"])
+        self.review_bar.show_keys(names)
+        self.queue_panel.show_threshold_keys(names["["], names["]"])
         self.tabs.tabBar().setToolTip(f"One cell after the other, or all side by side. Key: {names['g']}")
         self.keys_button.setToolTip(f"Show all keys. Key: {names['?']}")
         return keys

@@ -28,9 +28,9 @@ def what_to_do(session: Session) -> str:
     if any(c.detected > c.reviewed for c in counts):
         return "Click a cell, or press Next for the one most worth asking."
     if any(c.reviewed + c.rejected for c in counts):
-        return "All cells that are shown are reviewed. If the case is done, press Done under Case."
+        return "All cells shown are reviewed. If the case is done, press Done under Case."
     if (session.states == 0).any():
-        return "The cells found are all less sure than those shown. Move Show from to the left."
+        return "The cells found are all less sure than those shown: move Show from to the left."
     return "No cells were found." if session.case.is_scanned else "Detect cells first."
 
 

@@ -47,7 +47,7 @@ def test_a_class_is_added_and_given_by_its_key(hands: Hands) -> None:
     write(dialog.rows[-1].name, "AGC")
     write(dialog.rows[-1].letter, "G")
     press(dialog, hands, OK)
-    session, panel = hands.widget.desk.session, hands.widget.review_panel
+    session, panel = hands.widget.desk.session, hands.widget.review_bar
     assert session.taxonomy.names[-1] == "AGC"
     assert np.allclose(hands.widget.desk.view.place, place)
     assert [b.text() for b in panel.classes][-1] == "AGC"
@@ -75,7 +75,7 @@ def test_a_merged_class_is_offered_no_more_and_its_cells_count_as_the_others(han
     state.setCurrentIndex(state.findText("merged into LSIL"))
     press(dialog, hands, OK)
     session = hands.widget.desk.session
-    assert "ASC-US" not in [b.text() for b in hands.widget.review_panel.classes]
+    assert "ASC-US" not in [b.text() for b in hands.widget.review_bar.classes]
     assert 1 not in hands.widget.case_panel.chips
     assert [count.detected for count in session.counts()] == [before[0], 0, before[1] + before[2], *before[3:]]
 
@@ -85,7 +85,7 @@ def test_a_hidden_class_is_not_offered_until_somebody_asks_for_its_cells(hands: 
     dialog.rows[0].state.setCurrentText("hidden")
     press(dialog, hands, OK)
     session = hands.widget.desk.session
-    assert "NILM" not in [b.text() for b in hands.widget.review_panel.classes]
+    assert "NILM" not in [b.text() for b in hands.widget.review_bar.classes]
     everything = (0.0, 0.0, 10_000.0, 10_000.0)
     assert 0 not in session.cells.labels[session.visible(*everything)]
     hands.click(hands.widget.case_panel.chips[0])
@@ -119,7 +119,7 @@ def test_classes_that_another_window_has_added_are_there_and_the_work_goes_on(ha
     add_classes_in_another_window(case_path)
     hands.key("space")
     assert "Another window has changed the classes" in widget.error_bar.text.text()
-    assert [b.text() for b in widget.review_panel.classes][-2:] == ["AGC", "Mimic"]
+    assert [b.text() for b in widget.review_bar.classes][-2:] == ["AGC", "Mimic"]
     assert desk.session.index.points[desk.session.current].tolist() == place
     hands.key("space")
     hands.rest(0.3)  # the figures come

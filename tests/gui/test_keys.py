@@ -54,7 +54,7 @@ def test_keys_work_from_panels_but_not_in_text_fields(hands: Hands) -> None:
     hands.key("n", widget.detect_panel.device.native)
     row = session.current
     assert row is not None
-    hands.key("x", widget.review_panel.buttons["add"])
+    hands.key("x", widget.review_bar.buttons["add"])
     assert session.states[row] == State.REJECTED
     name = widget.case_panel.reviewer.native
     line = name if name.metaObject().className() == "QLineEdit" else name.lineEdit()
@@ -79,7 +79,7 @@ def test_space_is_a_controls_own_where_the_tab_key_led_to_it_but_not_where_it_wa
         raise AssertionError(f"The tab key does not lead to {control}.")
 
     chip = widget.case_panel.chips[0]
-    for control in (widget.overview_button, widget.detect_panel.more, widget.review_panel.instant, chip):
+    for control in (widget.overview_button, widget.detect_panel.more, widget.queue_panel.instant, chip):
         was = control.isChecked()
         tab_to(control)
         hands.key("enter", control)
@@ -104,7 +104,7 @@ def test_question_mark_shows_every_key(hands: Hands) -> None:
     hands.key("?")
     sheet = hands.widget.findChild(KeySheet)
     assert sheet.isVisible()
-    texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_panel.name)))
+    texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_bar.name)))
     for key in hands.widget.commands.key_table():
         if key.fixed:
             assert f"<b>{escape(key.names[0])}</b>" in texts
@@ -130,8 +130,8 @@ def test_a_key_is_changed_in_the_sheet_and_stays_so(sit_down, hands: Hands, slid
     hands.click(sheet.buttons["]"])
     hands.key("w", sheet)
     hands.click(sheet.close_button)
-    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: q")
-    assert widget.review_panel.threshold.toolTip().endswith("Keys: [ and w")
+    assert widget.review_bar.buttons["reject"].toolTip().endswith("Key: q")
+    assert widget.queue_panel.threshold.toolTip().endswith("Keys: [ and w")
     hands.key("n")
     row = widget.desk.session.current
     hands.key("x")
@@ -140,10 +140,10 @@ def test_a_key_is_changed_in_the_sheet_and_stays_so(sit_down, hands: Hands, slid
     assert widget.desk.session.states[row] == State.REJECTED
     hands.viewer.layers.remove(widget.desk.layer)
     hands.viewer.open(str(slide_path), plugin="napari-cervcell")
-    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: q")
+    assert widget.review_bar.buttons["reject"].toolTip().endswith("Key: q")
     hands.key("?")
     sheet = next(s for s in widget.findChildren(KeySheet) if s.isVisible())
     hands.click(sheet.usual_button)
     assert sheet.buttons["x"].text() == "x"
-    assert widget.review_panel.buttons["reject"].toolTip().endswith("Key: x")
+    assert widget.review_bar.buttons["reject"].toolTip().endswith("Key: x")
     hands.click(sheet.close_button)

@@ -145,12 +145,12 @@ def test_where_it_is_not_known_what_a_cell_looks_like_it_says_so(sit_down, slide
 
 
 def test_verdicts_are_answered_at_once_and_the_answer_can_be_turned_off(hands: Hands) -> None:
-    desk, review = hands.widget.desk, hands.widget.review_panel
+    desk, bar, queue_panel = hands.widget.desk, hands.widget.review_bar, hands.widget.queue_panel
     session = desk.session
     own = session.cells.scores.copy()
     show_gallery(hands)
     hands.key("g")
-    assert review.instant.isChecked()
+    assert queue_panel.instant.isChecked()
     session.select(0)
     hands.key("space")
     session.select(1)
@@ -159,8 +159,8 @@ def test_verdicts_are_answered_at_once_and_the_answer_can_be_turned_off(hands: H
     hands.wait("both are answered", lambda: score(5) < own[5] - 0.03 and score(4) > own[4] + 0.03)
     np.testing.assert_array_equal(session.cells.scores[4:], own[4:])
     session.select(4)
-    hands.wait("the card tells it", lambda: "by likeness" in review.scores.text())
-    assert f"cell {own[4]:.0%} → {session.answers.score(4):.0%} by likeness" in review.scores.text()
+    hands.wait("the card tells it", lambda: "by likeness" in bar.scores.text())
+    assert f"cell {own[4]:.0%} → {session.answers.score(4):.0%} by likeness" in bar.scores.text()
     assert "by likeness" in describe(session, desk.slide.mpp_xy, 5)
     hands.key("g")
     panel = hands.widget.gallery_panel
@@ -173,29 +173,29 @@ def test_verdicts_are_answered_at_once_and_the_answer_can_be_turned_off(hands: H
 
     hands.wait("the gallery goes by it", lambda: falls(np.array([session.answers.score(row) for row in range(40)])))
     hands.key("g", gallery_of(hands))
-    hands.click(review.instant)
-    assert "by likeness" not in review.scores.text()
+    hands.click(queue_panel.instant)
+    assert "by likeness" not in bar.scores.text()
     hands.key("g")
     hands.wait("the gallery goes by the model again", lambda: falls(own))
     hands.key("g", gallery_of(hands))
-    hands.click(review.instant)
+    hands.click(queue_panel.instant)
     hands.wait("it is answered again", lambda: session.answers.score(5) < own[5])
 
 
 def test_whether_to_answer_is_remembered(sit_down, slide_path: Path, case_path: Path) -> None:
     hands: Hands = sit_down(slide_path)
-    hands.click(hands.widget.review_panel.instant)
+    hands.click(hands.widget.queue_panel.instant)
     try:
         other: Hands = sit_down()
-        assert not other.widget.review_panel.instant.isChecked()
+        assert not other.widget.queue_panel.instant.isChecked()
     finally:
-        hands.click(hands.widget.review_panel.instant)
-    assert hands.widget.review_panel.instant.isChecked()
+        hands.click(hands.widget.queue_panel.instant)
+    assert hands.widget.queue_panel.instant.isChecked()
 
 
 def test_what_is_asked_about_is_chosen_and_remembered(sit_down, slide_path: Path, case_path: Path) -> None:
     hands: Hands = sit_down(slide_path)
-    choice, session = hands.widget.review_panel.ask_about.choice, hands.widget.desk.session
+    choice, session = hands.widget.queue_panel.ask_about.choice, hands.widget.desk.session
     assert session.strategy == "mix"
     choice.native.setCurrentText("least certain")
     try:
@@ -207,13 +207,13 @@ def test_what_is_asked_about_is_chosen_and_remembered(sit_down, slide_path: Path
         hands.rest(0.05)
         assert hands.widget.desk.session.strategy == "uncertainty"
         other: Hands = sit_down()
-        assert other.widget.review_panel.ask_about.choice.native.currentText() == "least certain"
+        assert other.widget.queue_panel.ask_about.choice.native.currentText() == "least certain"
     finally:
         choice.native.setCurrentText("a mix")
 
 
 def test_what_is_changed_in_the_preferences_holds_in_the_open_window(hands: Hands) -> None:
-    review, session = hands.widget.review_panel, hands.widget.desk.session
+    queue_panel, session = hands.widget.queue_panel, hands.widget.desk.session
     settings = get_plugin_settings("napari-cervcell").review
     session.select(0)
     hands.key("space")
@@ -222,10 +222,10 @@ def test_what_is_changed_in_the_preferences_holds_in_the_open_window(hands: Hand
     try:
         settings.update({"ask": "random", "instant_answer": False})  # as the dialog does
         assert session.strategy == "random"
-        assert review.ask_about.choice.native.currentText() == "at random"
-        assert not review.instant.isChecked()
+        assert queue_panel.ask_about.choice.native.currentText() == "at random"
+        assert not queue_panel.instant.isChecked()
         assert np.isnan(session.answers.score(4))
     finally:
         settings.update(before)
     assert session.strategy == "mix"
-    assert review.instant.isChecked()
+    assert queue_panel.instant.isChecked()

@@ -210,7 +210,7 @@ def test_layers_of_others_come_and_go_and_the_cells_stay(hands: Hands) -> None:
 
 
 def test_both_themes_colour_the_icons(hands: Hands) -> None:
-    button = hands.widget.review_panel.buttons["accept"]
+    button = hands.widget.review_bar.buttons["accept"]
 
     def lightness() -> float:
         image = button.icon().pixmap(32, 32).toImage()

@@ -45,8 +45,8 @@ def test_a_click_selects_and_does_not_move_the_canvas(hands: Hands) -> None:
     hands.click_at(*centre_of(hands, row))
     assert session.current == row
     assert hands.viewer.scene.camera.center == before
-    hands.wait("the thumbnail is read", lambda: hands.widget.review_panel.thumbnail.has_picture)
-    assert session.taxonomy[int(session.cells.labels[row])].name in hands.widget.review_panel.name.text()
+    hands.wait("the thumbnail is read", lambda: hands.widget.review_bar.thumbnail.has_picture)
+    assert session.taxonomy[int(session.cells.labels[row])].name in hands.widget.review_bar.name.text()
     x, y = centre_of(hands, row)
     hands.click_at(x + 125, y + 125)
     assert session.current is None
@@ -64,7 +64,7 @@ def test_the_nucleus_of_the_cell_that_is_looked_at_is_outlined_and_measured(sit_
     hands.look_at((x - 100, y - 100, x + 100, y + 100))
     hands.click_at(x, y)
     hands.wait("the nucleus is measured", lambda: nucleus.nucleus is not None)
-    assert f"nucleus {nucleus.nucleus.area:.0f} µm²" in widget.review_panel.nucleus.text()
+    assert f"nucleus {nucleus.nucleus.area:.0f} µm²" in widget.review_bar.nucleus.text()
     corner = nucleus.nucleus.outline[nucleus.nucleus.outline[:, 0].argmax()].tolist()
     column, row = (round(v) for v in widget.desk.view.to_canvas(*corner))
     around = np.s_[row - 2 : row + 3, column - 2 : column + 3]
@@ -74,7 +74,7 @@ def test_the_nucleus_of_the_cell_that_is_looked_at_is_outlined_and_measured(sit_
     hands.press("h")
     hands.press("n")  # to the one on empty glass
     assert nucleus.nucleus is None
-    assert widget.review_panel.nucleus.text() == ""
+    assert widget.review_bar.nucleus.text() == ""
 
 
 def test_a_drag_pans_and_selects_nothing(hands: Hands) -> None:
@@ -116,7 +116,7 @@ def test_keys_give_verdicts_that_are_on_disk(hands: Hands) -> None:
 
 
 def test_buttons_do_what_the_keys_do(hands: Hands) -> None:
-    session, panel = hands.widget.desk.session, hands.widget.review_panel
+    session, panel = hands.widget.desk.session, hands.widget.review_bar
     hands.click(panel.buttons["next"])
     hands.click(panel.buttons["accept"])
     hands.click(panel.buttons["reject"])
@@ -148,7 +148,7 @@ def test_cell_is_added_under_the_pointer_or_at_the_next_click(hands: Hands) -> N
     hands.point_at(1125, 1125)
     hands.key("a")
     assert session.cells.centres[session.current] == pytest.approx([1125, 1125], abs=4)
-    hands.click(hands.widget.review_panel.buttons["add"])
+    hands.click(hands.widget.review_bar.buttons["add"])
     hands.click_at(1375, 1125)
     assert session.cells.centres[session.current] == pytest.approx([1375, 1125], abs=4)
     assert case.annotations().states.tolist() == [State.ADDED, State.ADDED]
@@ -176,7 +176,7 @@ def notices(hands: Hands) -> list[QWidget]:
 
 def test_what_is_said_of_a_region_can_be_read_to_its_end(hands: Hands) -> None:
     widget, bar = hands.widget, hands.widget.note_bar
-    accept = widget.review_panel.buttons["accept"]
+    accept = widget.review_bar.buttons["accept"]
     before = accept.mapTo(hands.window, QPoint())
     hands.key("c")
     hands.drag((900, 900), (1400, 1300))
@@ -256,7 +256,7 @@ def test_threshold_keys_and_hiding(hands: Hands) -> None:
     hands.key("h")
     assert overlay.in_view == 0
     assert overlay.caption.text() == "Cells are hidden: press Show to see them."
-    assert hands.widget.review_panel.buttons["hide"].text() == "Show"
+    assert hands.widget.queue_panel.hide_button.text() == "Show"
     hands.key("h")
     assert overlay.in_view == before
     assert not overlay.caption.isVisible()
@@ -270,7 +270,7 @@ def test_reopening_restores_everything(sit_down, hands: Hands, slide_path: Path)
     hands.viewer.layers.remove(hands.widget.desk.layer)
     hands.viewer.open(str(slide_path), plugin="napari-cervcell")
     assert said(hands) == states
-    assert "3 reviewed" in hands.widget.review_panel.reviewed.text()
+    assert "3 reviewed" in hands.widget.review_bar.reviewed.text()
 
 
 def test_everything_has_a_tooltip(hands: Hands) -> None:
@@ -283,14 +283,14 @@ def test_everything_has_a_tooltip(hands: Hands) -> None:
 
 
 def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
-    case_panel, review_panel = hands.widget.case_panel, hands.widget.review_panel
+    case_panel, review_bar = hands.widget.case_panel, hands.widget.review_bar
     assert [label.text() for pair in case_panel.figures.values() for label in pair] == ["–"] * 12
     assert "nobody knows yet" in case_panel.figures[0][0].toolTip()
     hands.key("n")
-    assert "no random draw" in review_panel.quality.text()
+    assert "no random draw" in review_bar.quality.text()
     for _ in range(20):
         hands.key("space")
-    hands.wait("there are figures", lambda: review_panel.quality.text().endswith("of those shown are right"), 5)
+    hands.wait("there are figures", lambda: review_bar.quality.text().endswith("of those shown are right"), 5)
     for _ in range(20):
         hands.key("space")
     hands.wait("all is known", lambda: case_panel.figures[0][1].text() == "✓ 7", 5)
@@ -298,7 +298,7 @@ def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
     assert right.text() == "100"
     assert "7 cells drawn at random" in right.toolTip()
     assert "check regions" in on_slide.toolTip()
-    assert review_panel.quality.text() == ""
+    assert review_bar.quality.text() == ""
 
 
 def test_the_panels_fit_the_narrowest_dock_with_figures_of_any_size(hands: Hands) -> None:
@@ -311,22 +311,9 @@ def test_the_panels_fit_the_narrowest_dock_with_figures_of_any_size(hands: Hands
     assert case_panel.minimumSizeHint().width() <= 340
 
 
-def test_nothing_in_the_panel_is_cut_off(hands: Hands) -> None:
-    panel = hands.widget.review_panel
-    scroll = hands.widget.tabs.widget(0)
-    hands.rest(0.1)
-    for row in (None, 0):
-        hands.widget.desk.session.select(row)
-        hands.rest(0.1)
-        for label in (panel.scores, panel.state, panel.place):
-            if label.text():
-                assert label.height() >= label.heightForWidth(label.width())
-        assert scroll.widget().width() <= scroll.viewport().width()
-
-
 def test_without_a_cell_the_panel_and_the_keys_say_what_to_do(sit_down, slide_path: Path, case_path: Path) -> None:
     hands: Hands = sit_down(slide_path)
-    widget, panel, told = hands.widget, hands.widget.review_panel, []
+    widget, panel, told = hands.widget, hands.widget.review_bar, []
     widget.desk.said.connect(told.append)
     hands.key("space")
     assert panel.state.text() == told.pop() == "Click a cell, or press Next for the one most worth asking."
@@ -355,8 +342,8 @@ def test_a_scan_that_found_nothing_to_show_is_not_asked_for_again(
         write_cells(case, Cells(boxes, np.zeros(n, np.int16), np.float32(scores), np.full(n, 0.7, np.float32)))
     hands: Hands = sit_down(slide_path)
     widget = hands.widget
-    assert widget.review_panel.state.text().startswith(words)
+    assert widget.review_bar.state.text().startswith(words)
     assert widget.detect_panel.status.text() == "An earlier scan found no cells."
     widget.open_slide(sample_slide())
-    assert widget.review_panel.state.text() == "Detect cells first."
+    assert widget.review_bar.state.text() == "Detect cells first."
     assert widget.detect_panel.status.text() == "Not started."

@@ -86,7 +86,7 @@ def test_the_next_cell_of_the_queue_is_sharp_at_once(
 
     monkeypatch.setattr(TILES, "put", put_and_tell)
     hands.key("n")
-    there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.likely_next])
+    there = desk.view.rectangle_about(desk.session.cells.boxes[desk.session.neighbours.coming[0]])
     wanted = {(0, *key) for key in stream_of(layer.data).grids[0].tiles_in(tuple(map(int, there)))}
     hands.wait("the surroundings of the next one are read", lambda: wanted <= stored)
     hands.wait_sharp()
@@ -106,7 +106,7 @@ def test_words_that_change_do_not_bring_the_slide_to_the_screen_again(sit_down, 
     hands.rest(0.5)
     frames: list[int] = []
     hands.canvas.frameSwapped.connect(lambda: frames.append(1))
-    hands.widget.review_panel.reviewed.setText("other words")
+    hands.widget.review_bar.reviewed.setText("other words")
     hands.rest(0.3)
     assert not frames
     hands.look_at((1500, 1500, 1600, 1600))

@@ -104,7 +104,7 @@ def test_a_slide_of_empty_glass_is_said_to_be_empty(sit_down: Callable, tmp_path
     hands.click(hands.widget.detect_panel.start)
     hands.wait("the scan has ended", lambda: not hands.widget.desk.detection.running, 120)
     assert "empty glass" in hands.widget.detect_panel.status.text()
-    assert hands.widget.review_panel.state.text() == "No cells were found."
+    assert hands.widget.review_bar.state.text() == "No cells were found."
     assert not hands.widget.error_bar.isVisible()
 
 

@@ -96,7 +96,7 @@ def test_two_cases_one_after_the_other_and_nothing_leaks(sit_down, folder: Path)
     assert widget.case_panel.chips[0].isChecked()
     assert desk.session.current is None
     assert not desk.case.can_undo
-    assert not widget.review_panel.buttons["undo"].isEnabled()
+    assert not widget.review_bar.buttons["undo"].isEnabled()
     assert not widget.case_panel.done.isChecked()
     assert widget.findChild(PropertiesDialog) is None or not widget.findChild(PropertiesDialog).isVisible()
     hands.key("u")

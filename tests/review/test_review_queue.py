@@ -7,6 +7,7 @@ import pytest
 
 from napari_cervcell.casefile import Case
 from napari_cervcell.review import Session
+from napari_cervcell.review.queue import COMING
 from napari_cervcell.review.strategies import rarity, worth_asking
 
 BALANCED = np.ones(6, np.float32)
@@ -63,10 +64,10 @@ def test_what_is_most_worth_asking_comes_first(mixed: Session) -> None:
 
 
 def test_the_queue_says_what_will_come(mixed: Session) -> None:
-    assert mixed.likely_next is None
+    assert len(mixed.neighbours.coming) == 0
     mixed.next()
     coming = mixed.queue[:5].tolist()
-    assert mixed.likely_next == coming[0]
+    assert mixed.neighbours.coming.tolist() == coming[:COMING]
     assert walk(mixed, 5) == coming
 
 
@@ -137,14 +138,54 @@ def test_verdicts_do_not_move_the_queue(mixed: Session) -> None:
     assert mixed.queue.tolist() == [row for row in before if row not in (before[4], before[7])]
 
 
-def test_new_tiles_change_the_queue_at_the_next_step_only(mixed: Session, scan) -> None:
+def test_new_tiles_change_the_queue_at_the_next_step_only_behind_what_is_shown(mixed: Session, scan) -> None:
     mixed.next()
     before = mixed.queue.tolist()
     mixed.add_cells(scan("one", [(1500, 100, 4, 0.5, 0.2)], place=(1000, 0)))
     assert mixed.queue.tolist() == before
+    assert walk(mixed, COMING) == before[:COMING]
     row = mixed.next()
     assert row is not None
     assert mixed.cells.labels[row] == 4
+
+
+def test_what_is_shown_beside_the_current_cell_is_where_the_keys_lead(mixed: Session) -> None:
+    """Also on the way back, over what was passed, and past a cell that was judged meanwhile."""
+    first, second, third = walk(mixed, 3)
+    assert mixed.neighbours.before == second
+    assert mixed.previous() == second
+    assert mixed.previous() == first
+    assert mixed.neighbours.before is None
+    assert mixed.neighbours.coming[:2].tolist() == [second, third]
+    mixed.accept(second)
+    coming = mixed.neighbours.coming.tolist()
+    assert coming[0] == third
+    assert walk(mixed, COMING) == coming
+
+
+@pytest.mark.parametrize("strategy", ["mix", "random", "uncertainty"])
+def test_a_queue_that_is_put_in_order_at_every_step_keeps_what_it_has_shown(case: Case, scan, strategy: str) -> None:
+    rng = np.random.default_rng(0)
+    scan("one", [(100 + 60 * (i % 30), 100 + 90 * (i // 30), i % 6, s, s) for i, s in enumerate(rng.random(240))])
+    session = Session(None, case, strategy=strategy)
+    session.next()
+    for i in range(60):
+        coming = session.neighbours.coming.tolist()
+        session.threshold = 0.3 + 0.1 * (i % 3)
+        session.set_class(i % 6)
+        assert session.current == coming[0]
+        assert session.neighbours.coming[: COMING - 1].tolist() == coming[1:]
+
+
+def test_a_fifth_of_a_mix_is_drawn_at_random_however_often_it_is_put_in_order(case: Case, scan) -> None:
+    rng = np.random.default_rng(0)
+    scan("one", [(100 + 60 * (i % 30), 100 + 90 * (i // 30), i % 6, s, s) for i, s in enumerate(rng.random(240))])
+    session = Session(None, case)
+    session.next()
+    for i in range(100):
+        session.threshold = 0.3 + 0.1 * (i % 3)
+        session.accept()
+    assert case.annotations().drawn.sum() >= 100 // 5
 
 
 def test_refresh_puts_the_queue_in_order_for_the_next_step(mixed: Session) -> None:
