@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QCursor
+from qtpy.QtWidgets import QDockWidget
 
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells
@@ -92,8 +94,11 @@ def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
     def begin(path: Path | None = None) -> Hands:
         gc.freeze()  # napari searches for garbage whenever a viewer closes, but not through all that was imported
         viewer = make_napari_viewer(show=True)
-        viewer.window.resize(1400, 900)
+        viewer.window.resize(1050, 900)
+        QCursor.setPos(0, 0)  # the display's own pointer shall lie over nothing
         hands = Hands(viewer, dock(viewer))
+        for name in ("layer list", "layer controls"):  # as in the window of our own
+            hands.window.findChild(QDockWidget, name).hide()
         made.append(hands)
         hands.rest(0.05)
         if path is not None:

@@ -143,9 +143,9 @@ def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_mo
         review(case)
         before = current_model(case)
         steps: list[float] = []
-        outcome = train_round(case, sample, steps=24, on_step=lambda s: steps.append(float(s.losses.total.detach())))
+        outcome = train_round(case, sample, steps=12, on_step=lambda s: steps.append(float(s.losses.total.detach())))
         annotations = case.annotations()
-    assert len(steps) == 24
+    assert len(steps) == 12
     assert np.isfinite(steps).all()
     assert outcome.model.id != before.id
     learnt = ~held_back(annotations.ids)
@@ -234,7 +234,7 @@ def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: S
         said = case.annotations()
         learnt = said[np.isin(said.ids, given) & ~held_back(said.ids)]
         assert not judge(current_model(case), sample, learnt).any()  # a model that does not know it never says it
-        model = quick_round(case, sample, FeatureMemory(), steps=90).model
+        model = quick_round(case, sample, FeatureMemory(), steps=45).model
     assert model.taxonomy.names == (*BETHESDA.names, "AGC")
     # chosen at random, so that they have nothing in common but the name
     assert (judge(model, sample, learnt) > 0.5).mean() >= 0.5
