@@ -74,6 +74,7 @@ class _Scenes:
     def loading(self) -> None:
         self.widget.open_slide(self.folder / "monday" / "C26-1246.tiff")
         self.desk.view.go_to(_CLOSE)
+        self.hands.rest(0.02)  # a frame or two, of what is there at once
         self._picture("loading", sharp=False)
 
     def detecting(self) -> None:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from ..slides import Slide, open_slide
 from ..slides.readers import THREADS
+from ..ui.app import put_lists_away
 from ..ui.streaming import is_sharp, stream_of
 from .figures import OURS
 from .places import VIEW
@@ -49,6 +50,7 @@ class Stage:
         self.peer: str = job["peer"]
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*VIEW)
+        put_lists_away(self.viewer)  # as the window of our own has it, for all that are measured
         window = self.viewer.window._qt_window
         self._canvas = next(w for w in window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop")
         self._canvas.frameSwapped.connect(self._shown)

@@ -13,12 +13,13 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 from ..review.worklist import Worklist
 from ..slides import open_slide
 from .steadiness import keep_steady
+from .view import canvas_of
 from .widget import ReviewWidget
 
 if TYPE_CHECKING:
     import napari.viewer
 
-__all__ = ["dock", "launch", "launch_worklist", "open_window"]
+__all__ = ["dock", "launch", "launch_worklist", "open_window", "put_lists_away"]
 
 PLUGIN = "napari-cervcell"
 
@@ -82,9 +83,17 @@ def launch_worklist(
     return viewer, widget
 
 
+def put_lists_away(viewer: napari.viewer.Viewer) -> None:
+    """Leave the room of napari's lists of layers to the slide; its Window menu brings them back."""
+    window = canvas_of(viewer).native.window()
+    for name in ("layer list", "layer controls"):
+        if (list_of_napari := window.findChild(QDockWidget, name)) is not None:
+            list_of_napari.hide()
+
+
 def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
-    """Open napari with the Review widget and all the room there is for the slide: napari's lists of layers are put
-    away, its Window menu brings them back; until someone has sized the window, it nearly fills the screen."""
+    """Open napari with the Review widget and all the room there is for the slide; until someone has sized the window,
+    it nearly fills the screen."""
     # what napari says of Qt at its start would lie over the slide until somebody closes it
     with notification_manager.notification_ready.blocker():
         viewer = napari.Viewer(title="CervCell", show=show)
@@ -92,9 +101,7 @@ def open_window(show: bool = True) -> tuple[napari.viewer.Viewer, ReviewWidget]:
         room = QApplication.primaryScreen().availableSize() * _FIRST_SIZE
         viewer.window.resize(room.width(), room.height())
     widget = dock(viewer)
-    for name in ("layer list", "layer controls"):
-        if (list_of_napari := widget.window().findChild(QDockWidget, name)) is not None:
-            list_of_napari.hide()
+    put_lists_away(viewer)
     QApplication.processEvents()  # the canvas gets its size before a slide is fitted into it
     keep_steady()
     return viewer, widget

@@ -72,6 +72,7 @@ class ReviewBar(QWidget):
         self.scores.setWordWrap(True)
         self.scores.setToolTip("How sure the model is that there is a cell, and of its class")
         self.nucleus = QLabel()
+        self.nucleus.setWordWrap(True)
         self.nucleus.setToolTip(
             "The nucleus that is outlined in white: its area, and its share of the area of the cell's box. "
             "A box is about as large as a usual cell."
@@ -158,7 +159,10 @@ class ReviewBar(QWidget):
         again.addWidget(self.buttons["redo"])
         for name in ("undo", "redo"):
             self.buttons[name].setMinimumHeight(36)
-        tools = QVBoxLayout()
+        held = QWidget()
+        held.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)  # more room is for the verdicts
+        tools = QVBoxLayout(held)
+        tools.setContentsMargins(0, 0, 0, 0)
         tools.setSpacing(4)
         tools.addLayout(again)
         for name in ("add", "check"):
@@ -170,7 +174,7 @@ class ReviewBar(QWidget):
         row.addWidget(self.thumbnail, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(words)
         row.addLayout(said)
-        row.addLayout(tools)
+        row.addWidget(held)
         row.addWidget(self._queue)
         below = QHBoxLayout()
         below.setSpacing(18)
@@ -249,6 +253,7 @@ class ReviewBar(QWidget):
         if number != self._selected:
             self._selected = number
             self.refresh()
+            self._show_nucleus()
 
     def _take_figures(self, figures: list[ClassFigures]) -> None:
         self._figures = figures
@@ -268,7 +273,7 @@ class ReviewBar(QWidget):
 
     def _show_nucleus(self) -> None:
         nucleus, session = self._desk.nucleus.nucleus, self._desk.session
-        self.nucleus.setText("" if nucleus is None else nucleus_in_words(nucleus))
+        self.nucleus.setText("" if nucleus is None or self._selected > 1 else nucleus_in_words(nucleus))
         self._make_room()
         outline = None
         if nucleus is not None and session is not None and session.current is not None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from qtpy.QtGui import QCursor
-from qtpy.QtWidgets import QDockWidget
 
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells
@@ -86,7 +85,7 @@ def write_cells(case: Case, cells: Cells, model_id: str = "abc", looks: np.ndarr
 @pytest.fixture
 def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
     """Return a function that docks the Review widget in a shown window, opens a slide, and returns its `Hands`."""
-    from napari_cervcell.ui.app import dock
+    from napari_cervcell.ui.app import dock, put_lists_away
     from napari_cervcell.ui.hands import Hands
 
     made: list[Hands] = []
@@ -97,8 +96,7 @@ def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
         viewer.window.resize(1050, 900)
         QCursor.setPos(0, 0)  # the display's own pointer shall lie over nothing
         hands = Hands(viewer, dock(viewer))
-        for name in ("layer list", "layer controls"):  # as in the window of our own
-            hands.window.findChild(QDockWidget, name).hide()
+        put_lists_away(viewer)  # as in the window of our own
         made.append(hands)
         hands.rest(0.05)
         if path is not None:
