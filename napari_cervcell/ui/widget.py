@@ -296,6 +296,8 @@ class ReviewWidget(QWidget):
         self.detect_panel.pointer = self.pointer
         desk.session.current_changed.connect(self.commands.follow)
         desk.session.current_changed.connect(self._foresee_soon)
+        desk.layer.events.help.connect(_without_help)
+        desk.layer.help = ""
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._take_keys()
         self._repaint_icons()
@@ -312,6 +314,7 @@ class ReviewWidget(QWidget):
 
     def _closing(self) -> None:
         self._foresee.stop()
+        self.desk.layer.events.help.disconnect(_without_help)
         self.gallery_panel.gallery.chosen.disconnect()
         self.pointer.remove()
         self.overlay.remove()
@@ -424,3 +427,8 @@ class ReviewWidget(QWidget):
     def _show_dialog(self, dialog: QDialog) -> None:
         close_with_slide(dialog, self.desk)
         dialog.show()
+
+
+def _without_help(event: Any) -> None:
+    """Have napari's status bar not name keys of its own ("use <2> for transform"): in a sitting they are ours."""
+    event.source.help = ""

@@ -147,3 +147,13 @@ def test_a_key_is_changed_in_the_sheet_and_stays_so(sit_down, hands: Hands, slid
     assert sheet.buttons["x"].text() == "x"
     assert widget.review_bar.buttons["reject"].toolTip().endswith("Key: x")
     hands.click(sheet.close_button)
+
+
+def test_napari_names_no_key_of_its_own_while_keys_are_ours(hands: Hands) -> None:
+    layer = hands.widget.desk.layer
+    hands.point_at(1100, 1100)
+    assert hands.viewer.help == layer.help == ""
+    layer.mode = "transform"
+    layer.mode = "pan_zoom"
+    hands.point_at(1150, 1100)
+    assert hands.viewer.help == ""
