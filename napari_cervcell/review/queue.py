@@ -31,7 +31,7 @@ class Neighbours(NamedTuple):
         The row to which going back would lead.
     coming : int64 (m,)
         The rows to which the next steps lead, at most `COMING`, whatever is found meanwhile, as long as they are there
-        and nobody speaks of them; none before the first step.
+        and nobody speaks of them; none before the first step, and after `forget` until the next.
     """
 
     before: int | None
@@ -98,14 +98,11 @@ class Queue:
             self._order(threshold)
         return self._still_ahead()
 
-    def neighbours(self, threshold: float) -> Neighbours:
-        """Return what is before and after the current cell."""
+    def neighbours(self) -> Neighbours:
+        """Return what is before and after the current cell; puts nothing in order, and so costs nothing."""
         before = self._before()
-        if not self._trail:
-            return Neighbours(None, np.zeros(0, np.int64))
-        way = self._way()
-        coming = way if len(way) >= COMING else np.concatenate([way, self.ahead(threshold)])
-        return Neighbours(None if before is None else self._trail[before], coming[:COMING])
+        coming: IntArray = np.concatenate([self._way(), self._still_ahead()])[:COMING]
+        return Neighbours(None if before is None else self._trail[before], coming)
 
     def step(self, threshold: float) -> int | None:
         """Go to the next cell worth asking and return its row; None where nothing is left to ask.

@@ -277,7 +277,7 @@ class Session:
     @property
     def neighbours(self) -> Neighbours:
         """The cells before and after the current one in the queue; cheap, unlike `queue`."""
-        return self._queue.neighbours(self._threshold)
+        return self._queue.neighbours()
 
     # ------------------------------------------------------------------------------------------------- verdicts
 
