@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QImage
 
-    from ..review import Session
     from .desk import Desk
 
 __all__ = ["QueueStrip"]
@@ -29,31 +28,40 @@ _FEWEST = 3  # pictures, that there is always room for
 
 
 class QueueStrip(QWidget):
-    """Shows as many neighbours as it has room for; a click goes to one of them."""
+    """Shows as many neighbours as it has room for; a click goes to one of them.
+
+    Parameters
+    ----------
+    desk : Desk
+    picture_of : callable
+        Takes the session's row of a cell; returns its picture, None while that is not read.
+    """
 
     chosen = Signal(int)
     """the session's row of the cell that was clicked"""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, picture_of: Callable[[int], QImage | None]) -> None:
         super().__init__()
         self._desk = desk
         self.setFixedHeight(_CAPTION + _SIDE + 2)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(_width(1 + COMING))
-        self._session: Session | None = None
-        self._picture_of: Callable[[int], QImage | None] = lambda row: None
+        self._picture_of = picture_of
         self._before: int | None = None
         self._coming: list[int] = []
 
     def sizeHint(self) -> QSize:
         return QSize(_width(_FEWEST), self.height())
 
-    def show_cells(self, session: Session | None, picture_of: Callable[[int], QImage | None]) -> None:
-        """Show the neighbours that the current cell of `session` has now; `picture_of` gives what is read of a row."""
-        self._session, self._picture_of = session, picture_of
-        neighbours = None if session is None else session.neighbours
-        self._before = None if neighbours is None else neighbours.before
-        self._coming = [] if neighbours is None else neighbours.coming.tolist()
+    def show_cells(self) -> None:
+        """Show the neighbours that the session's current cell has now."""
+        self._before, coming = self._desk.session.neighbours
+        self._coming = coming.tolist()
+        self.update()
+
+    def clear(self) -> None:
+        """Show no cell."""
+        self._before, self._coming = None, []
         self.update()
 
     @property
@@ -72,7 +80,7 @@ class QueueStrip(QWidget):
         first = [] if self._before is None else [(self._before, self._area(0))]
         room = (self.width() + _GAP) // (_SIDE + _GAP) - 1
         places = [*first, *((row, self._area(1 + i)) for i, row in enumerate(self._coming[:room]))]
-        rows = 0 if self._session is None else len(self._session.states)
+        rows = 0 if self._desk.session is None else len(self._desk.session.states)
         return [place for place in places if place[0] < rows]  # after a reload there may be fewer for a moment
 
     @staticmethod
@@ -90,7 +98,7 @@ class QueueStrip(QWidget):
                 area = self._area(place)
                 painter.drawText(area.left(), 0, area.width(), _CAPTION - 2, Qt.AlignmentFlag.AlignLeft, words)
         for row, area in self._places():
-            paint_cell(painter, area, self._session, row, self._picture_of(row), is_small=True)
+            paint_cell(painter, area, self._desk.session, row, self._picture_of(row), is_small=True)
             if row == self._before:
                 painter.fillRect(area, QColor(128, 128, 128, 90))
 
@@ -106,8 +114,8 @@ class QueueStrip(QWidget):
             row = self._at(event)
             told = (
                 ""
-                if row is None or row >= len(self._session.states)
-                else describe(self._session, self._desk.slide.mpp_xy, row)
+                if row is None or row >= len(self._desk.session.states)
+                else describe(self._desk.session, self._desk.slide.mpp_xy, row)
             )
             QToolTip.showText(event.globalPos(), f"{told}\nClick to go to it." if told else "", self)
             return True

@@ -80,7 +80,7 @@ class ReviewBar(QWidget):
         self.state = QLabel()
         self.state.setWordWrap(True)
         self.state.setToolTip("What has been said of this cell")
-        self.strip = QueueStrip(desk)
+        self.strip = QueueStrip(desk, self._picture_of)
         self.strip.chosen.connect(go_to)
         self.reviewed = QLabel(" ")  # as high as with words
         self.reviewed.setToolTip("How far the review is")
@@ -229,7 +229,7 @@ class ReviewBar(QWidget):
         self._pictures.stop()
         self._pictures.deleteLater()
         self._pictures = None
-        self.strip.show_cells(None, lambda row: None)
+        self.strip.clear()
         self.thumbnail.clear()
         self.setEnabled(False)
 
@@ -322,7 +322,7 @@ class ReviewBar(QWidget):
         self.buttons["fly"].setVisible(is_one and self._selected < 2)
         for button in (self.buttons["accept"], self.buttons["reject"], *self.classes):
             button.setEnabled(is_one or self._selected > 0)
-        self.strip.show_cells(session, self._picture_of)
+        self.strip.show_cells()
         shown = [*([current] if is_one else []), *self.strip.rows]
         self._pictures.want(self._crop(row) for row in shown)
         self._show_pictures()

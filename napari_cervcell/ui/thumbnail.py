@@ -43,8 +43,6 @@ class Thumbnail(QWidget):
 
     def show_cell(self, image: QImage | None, size: tuple[float, float], color: str) -> None:
         """Show a cell framed in `color`, its box of `size` (width, height) µm; `image` is None until it is read."""
-        if (image, size) != (self._image, self._box):
-            self._outline = None
         self._image, self._box, self._color = image, size, color
         self.update()
 
