@@ -7,9 +7,10 @@ is; tiles are read past it only where both see the same levels, and the same pix
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ import tifffile
 
 from . import ome
 from .codecs import PLANAR, Decoder, decoder_of, shrinks
+from .grids import paste
 from .problems import SlideError, check_file, damaged, unreadable
 from .source import RGB, Read
 
@@ -36,6 +38,8 @@ _FORMATS = {"aperio", "generic-tiff", "philips"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
 _LARGE = 1_500_000  # px from which threads share a read: a screen; what a detector reads comes many at a time
+_KEPT = 1 << 22  # bytes that a thread keeps for decoded tiles: a screen's width of them
+_OF_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +112,36 @@ class TiffSource:
         high = tiles.tile[1] * eighths // 8
         result: RGB = np.empty((height, width, 3), np.uint8)
         rows = range(row // high, -(-(row + height) // high))
-        fill = partial(self._fill, result, tiles, eighths, column, row, iter(rows))
         if result.size < 3 * _LARGE:
-            fill()
+            self._fill(result, tiles, eighths, column, row, [rows])
         else:
+            bands = iter([range(i, i + 1) for i in rows])
+            fill = partial(self._fill, result, tiles, eighths, column, row, bands)
             _together(fill, min(len(rows), os.cpu_count() or 1))
         return result
 
-    def _fill(self, result: RGB, tiles: _Tiles, eighths: int, column: int, row: int, rows: Iterator[int]) -> None:
-        """Read what is left in `rows` of the tiles below `result`, whose corner is pixel (column, row) of the level.
+    def _fill(self, result: RGB, tiles: _Tiles, eighths: int, column: int, row: int, bands: Iterable[range]) -> None:
+        """Read the tiles below `result`, whose corner is pixel (column, row) of the level: the rows of all `bands`.
 
-        Threads that are given the same `rows` share them.
+        Threads that are given the same iterator share its bands.
         """
         wide, high = (side * eighths // 8 for side in tiles.tile)
-        decoded: RGB = np.empty((high, wide, 3), np.uint8)
-        for tile_row in rows:
-            top = tile_row * high - row
-            for tile_column in range(column // wide, -(-(column + result.shape[1]) // wide)):
-                left = tile_column * wide - column
-                part = result[max(0, top) : top + high, max(0, left) : left + wide]
-                index = tile_row * tiles.columns + tile_column
-                if not tiles.scanned[index]:
-                    part[:] = self.background
-                elif part.shape == decoded.shape and part.flags.c_contiguous:
-                    self._decode(tiles, index, part)  # where it belongs
-                else:
-                    self._decode(tiles, index, decoded)
-                    y, x = max(0, -top), max(0, -left)
-                    part[:] = decoded[y : y + part.shape[0], x : x + part.shape[1]]
+        columns = range(column // wide, -(-(column + result.shape[1]) // wide))
+        for rows in bands:
+            top = rows[0] * high - row
+            part = result[max(0, top) : top + len(rows) * high]
+            shape = len(rows), len(columns), high, wide, 3
+            direct = len(columns) == 1 and part.shape == (len(rows) * high, wide, 3)  # where they belong
+            decoded = part.reshape(shape) if direct else _scratch(shape)
+            for i, tile_row in enumerate(rows):
+                for j, tile_column in enumerate(columns):
+                    index = tile_row * tiles.columns + tile_column
+                    if tiles.scanned[index]:
+                        self._decode(tiles, index, decoded[i, j])
+                    else:
+                        decoded[i, j] = self.background
+            if not direct:
+                _join(decoded, part, column - columns[0] * wide, max(0, -top))
 
     def start(self, level: int, pixel: int) -> float:
         """Return `pixel`: tiles are stored by whole pixels of their level."""
@@ -227,6 +233,29 @@ class _File:
         if len(data) < length:
             raise OSError(f"the file ends {length - len(data):,} bytes early")
         return data
+
+
+def _scratch(shape: tuple[int, ...]) -> RGB:
+    """Return memory for decoded tiles, to be done with before the thread asks again: as a rule the same as before."""
+    size = math.prod(shape)
+    if size > _KEPT:
+        return np.empty(shape, np.uint8)
+    if not hasattr(_OF_THREAD, "memory"):
+        _OF_THREAD.memory = np.empty(_KEPT, np.uint8)
+    memory: RGB = _OF_THREAD.memory[:size].reshape(shape)
+    return memory
+
+
+def _join(tiles: RGB, target: RGB, x: int, y: int) -> None:
+    """Fill `target` (h, w, 3) from `tiles` (rows, columns, high, wide, 3), beginning at their pixel (x, y)."""
+    rows, columns, high, wide, _ = tiles.shape
+    if target.shape == (rows * high, columns * wide, 3):
+        # in one go: the seldomer a thread lets go of Python's lock, the seldomer it waits for it
+        target.reshape(rows, high, columns, wide * 3)[:] = tiles.reshape(rows, columns, high, wide * 3).swapaxes(1, 2)
+        return
+    box = x, y, x + target.shape[1], y + target.shape[0]
+    for i, j in itertools.product(range(rows), range(columns)):
+        paste(target, box, tiles[i, j], (j * wide, i * high, (j + 1) * wide, (i + 1) * high))
 
 
 def _together(work: Callable[[], None], threads: int) -> None:
