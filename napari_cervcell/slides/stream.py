@@ -72,7 +72,8 @@ class Stream:
     overview : Overview
         The whole slide in small, which is the coarsest level.
     patience : float
-        Seconds that asking for pixels waits at most, where they are about to come: less than drawing them twice takes.
+        Seconds that asking for pixels waits where they are about to come, after a third of it in which that shows: as
+        long as the drawing takes that is spared.
     """
 
     landed = Signal()
@@ -234,8 +235,8 @@ class Stream:
         soon = _SOON * self.patience
         if is_moving or self._reading > self.patience or not self._awaited or self._whole.wait(soon):
             return
-        if self.remaining < self.patience - soon:
-            self._whole.wait(self.patience - soon)
+        if self.remaining < self.patience:
+            self._whole.wait(self.patience)
 
     def _fill(self, shown: _Shown) -> None:
         grid = self.grids[shown.number]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from weakref import WeakSet
 
+from psygnal import Signal
 from qtpy import QT5
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
@@ -12,11 +14,32 @@ from vispy.gloo import gl
 
 from .view import canvas_of
 
-__all__ = ["hasten"]
+__all__ = ["FRAMES", "hasten"]
 
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast")  # of Mesa, which X11 brings to the screen
 
 _hastened: WeakSet[Any] = WeakSet()
+
+
+class Frames:
+    """The frames of all windows that have been hastened."""
+
+    drawn = Signal(float)
+    """One is on the screen, after so many seconds; what was waited for before it does not count."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def begin(self, _event: Any) -> None:
+        """Take the time: all that is to be drawn is known."""
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        """Say that what was drawn is on the screen."""
+        self.drawn.emit(time.monotonic() - self._began)
+
+
+FRAMES = Frames()
 
 
 def hasten(viewer: Any) -> None:
@@ -36,8 +59,10 @@ def hasten(viewer: Any) -> None:
     _hastened.add(canvas)
     draw = canvas._scene_canvas.events.draw
     draw.disconnect(canvas.on_draw)
+    draw.connect(FRAMES.begin, position="first")
     draw.connect(canvas.on_draw, position="first")
     draw.connect(_finish, position="last")
+    canvas.native.frameSwapped.connect(FRAMES.end)
     if QT5 and QApplication.platformName() == "xcb":
         _part_software(canvas.native, draw)
 

@@ -11,6 +11,8 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
+from .frames import FRAMES
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
@@ -20,8 +22,9 @@ __all__ = ["Painter"]
 
 _FRAME = 1 / 60  # seconds: no display shows more
 _SCREEN_PX = 0.5**0.5  # px of a level, at least, for one of the display: with halves, the nearest level
-_PATIENCE = 0.045  # seconds to wait for pixels at most; no longer than a drawing takes, or two are better
+_PATIENCE = 0.035  # seconds to wait at most for pixels that are about to come; no longer than a drawing takes
 _SHARE = 0.4  # of the window's time that drawing what has landed may take; the rest is the hand's
+_UNSEEN = 100  # ms after which no frame is expected any more: a layer or a window that is hidden has none
 
 
 class Painter(QObject):
@@ -37,14 +40,18 @@ class Painter(QObject):
         self._overview = stream.overview
         self._pictured = stream.overview.completions  # what napari's thumbnail shows
         self._told = False
-        self._drawing = 0.0  # when the drawing under way began, 0 while none is
+        self._drawing = False
+        self._refreshing = 0.0  # seconds that the layer took to look again, for the drawing under way
         self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self._draw)
+        self._unseen = QTimer(self, singleShot=True, interval=_UNSEEN)
+        self._unseen.timeout.connect(self._drawn)
         self._began = 0.0  # when the last drawing did
         self._next = 0.0
         self._took = 0.0  # seconds, of the last drawing
         self._came.connect(self._draw_soon, Qt.ConnectionType.QueuedConnection)
         self._broke.connect(show_error, Qt.ConnectionType.QueuedConnection)
+        FRAMES.drawn.connect(self._drawn)
         stream.landed.connect(self._tell)
         stream.failed.connect(self._warn)
 
@@ -96,19 +103,23 @@ class Painter(QObject):
         layer = self._layer and self._layer()
         if layer is None:
             return
-        self._drawing = self._began = time.monotonic()
+        self._drawing, self._began = True, time.monotonic()
         thumbnail = self._pictured != self._overview.completions
         self._pictured = self._overview.completions
         layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)
-        QTimer.singleShot(0, self._drawn)  # comes after the canvas has been painted
+        self._refreshing = time.monotonic() - self._began
+        self._unseen.start()
 
-    def _drawn(self) -> None:
-        now = time.monotonic()
-        self._took = now - self._drawing
+    def _drawn(self, seconds: float = 0.0) -> None:
+        """Take note that a frame has been drawn, which took so long after its layers had been asked."""
+        if not self._drawing:
+            return
+        self._unseen.stop()
+        self._took = self._refreshing + seconds
         if (stream := self._stream()) is not None:
             stream.patience = min(self._took, _PATIENCE)
-        self._next = max(self._drawing + _FRAME, now + self._took * (1 / _SHARE - 1))
-        self._drawing = 0.0
+        self._next = max(self._began + _FRAME, time.monotonic() + self._took * (1 / _SHARE - 1))
+        self._drawing = False
         if self._told:
             self._draw_soon()
 
