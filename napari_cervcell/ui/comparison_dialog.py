@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QListWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt.utils import create_worker
 
 from ..review.comparison import Comparison, compare
+from .cell_list import CellList
 from .view import CLOSE_UP
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from .desk import Desk
 
 __all__ = ["ComparisonDialog"]
-
-_MOST = 500  # rows of a list
 
 
 class ComparisonDialog(QDialog):
@@ -32,10 +31,10 @@ class ComparisonDialog(QDialog):
         self.told = QLabel("Comparing …")
         self.told.setWordWrap(True)
         lists = QHBoxLayout()
-        self.lists: dict[str, QListWidget] = {}
+        self.lists: dict[str, CellList] = {}
         for name, tip in (("appeared", "Only this round finds them"), ("vanished", "Only the model before found them")):
             column = QVBoxLayout()
-            self.lists[name] = made = QListWidget()
+            self.lists[name] = made = CellList(desk.slide, desk.session.taxonomy)
             made.setToolTip(f"{tip}; the surest first. A click leads to the cell.")
             column.addWidget(QLabel(name.capitalize()))
             column.addWidget(made)
@@ -43,7 +42,7 @@ class ComparisonDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(self.told)
         layout.addLayout(lists, 1)
-        self.resize(420, 420)
+        self.resize(460, 560)
         desk.closing.connect(self.close)
         threshold = desk.session.threshold
         case = desk.case
@@ -64,11 +63,9 @@ class ComparisonDialog(QDialog):
             f"Where both have looked, of those shown: {len(found.appeared):,} new, {len(found.vanished):,} gone."
         )
         for name, cells in (("appeared", found.appeared), ("vanished", found.vanished)):
-            first = cells[:_MOST]
-            names = [self._desk.session.taxonomy[int(label)].name for label in first.labels]
             made = self.lists[name]
-            made.addItems([f"{n}  {score:.0%}" for n, score in zip(names, first.scores, strict=True)])
-            made.currentRowChanged.connect(lambda row, cells=first: self._go_to(cells, row))
+            made.show_cells(cells)
+            made.chosen.connect(lambda row, cells=cells: self._go_to(cells, row))
 
     def _go_to(self, cells: Cells, row: int) -> None:
         box = cells.boxes[row]

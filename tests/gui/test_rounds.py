@@ -111,6 +111,7 @@ def test_what_appeared_and_vanished_leads_to_the_cells(hands: Hands) -> None:
     assert (dialog.lists["appeared"].count(), dialog.lists["vanished"].count()) == (2, 2)
     assert "2 new, 2 gone" in dialog.told.text()
     view = dialog.lists["appeared"]
+    hands.wait("the cells are pictured", lambda: all(map(view.has_picture, range(2))), 10)
     place = view.visualItemRect(view.item(1)).center()
     QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(place))
     hands.rest(0.1)
