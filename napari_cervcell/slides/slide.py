@@ -38,7 +38,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None, color_managed: boo
     path : str or Path
         The slide file; for a DICOM series any one of its files.
     mpp : float, optional
-        µm per level-0 pixel, in place of what the file says.
+        µm per level-0 pixel, in place of what the file says; where it is the mean of what that says of x and y, these
+        stay.
     color_managed : bool
         Whether pixels come in sRGB by the colour profile in the file; without one they are as stored.
 
@@ -104,7 +105,7 @@ class Slide:
             for n in self.levels
         )
         self.mpp_xy = self._stored_mpp()
-        if mpp is not None:
+        if mpp is not None and mpp != self.mpp:
             self.mpp = mpp
         self.objective_power = self._number("openslide.objective-power")
         self.fingerprint = self._source.fingerprint()

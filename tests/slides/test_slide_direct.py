@@ -327,6 +327,8 @@ def test_pixels_that_are_not_square(write_slide, noise) -> None:
     path = write_slide([noise], resolution=(40_000, 20_000), resolutionunit="CENTIMETER")
     with open_slide(path) as slide:
         assert slide.mpp_xy == pytest.approx((0.25, 0.5))
+        with open_slide(slide.path, mpp=slide.mpp) as again:  # as a case remembers it
+            assert again.mpp_xy == slide.mpp_xy
         assert slide.mpp == pytest.approx(0.375)
 
 
