@@ -239,11 +239,18 @@ def _scratch(shape: tuple[int, ...]) -> RGB:
     """Return memory for decoded tiles, to be done with before the thread asks again: as a rule the same as before."""
     size = math.prod(shape)
     if size > _KEPT:
-        return np.empty(shape, np.uint8)
+        return _cached(size).reshape(shape)
     if not hasattr(_OF_THREAD, "memory"):
-        _OF_THREAD.memory = np.empty(_KEPT, np.uint8)
+        _OF_THREAD.memory = _cached(_KEPT)
     memory: RGB = _OF_THREAD.memory[:size].reshape(shape)
     return memory
+
+
+def _cached(size: int) -> RGB:
+    """Return bytes that begin off a multiple of 32: rows that begin there libjpeg-turbo writes past the cache."""
+    memory: RGB = np.empty(size + 31, np.uint8)
+    start = (16 - memory.ctypes.data) % 32
+    return memory[start : start + size]
 
 
 def _join(tiles: RGB, target: RGB, x: int, y: int) -> None:

@@ -111,71 +111,13 @@ class ReviewBar(QWidget):
         desk.nucleus.changed.connect(self._show_nucleus)
 
     def _arrange(self) -> None:
-        beside = QVBoxLayout()
-        beside.setSpacing(2)
-        heading = QHBoxLayout()
-        heading.setSpacing(4)
-        heading.addWidget(self.name, 1)
-        heading.addWidget(self.buttons["fly"])
-        beside.addLayout(heading)
-        self._words = [self.scores, self.nucleus, self.state]
-        for label in self._words:
-            beside.addWidget(label)
-        beside.addStretch()
-        words = QWidget()
-        words.setLayout(beside)
-        beside.setContentsMargins(0, 0, 0, 0)
-        words.setMinimumWidth(_WORDS)
-        words.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for label in (self.name, *self._words):  # what they say shall not move what is beside them
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, label.sizePolicy().verticalPolicy())
-        words.setFixedHeight(_SIDE)  # nothing moves, whatever the words
-        self._queue = QWidget()
-        queue = QVBoxLayout(self._queue)
-        queue.setContentsMargins(0, 0, 0, 0)
-        queue.setSpacing(4)
-        queue.addWidget(self.strip)
-        ways = QHBoxLayout()
-        ways.setSpacing(4)
-        for name in ("previous", "next"):
-            ways.addWidget(self.buttons[name])
-        queue.addLayout(ways)
-        queue.addStretch()
-        self._grid = QGridLayout()
-        self._grid.setSpacing(4)
-        verdicts = QHBoxLayout()
-        verdicts.setSpacing(4)
-        for name in ("accept", "reject"):
-            self.buttons[name].setMinimumHeight(36)
-            verdicts.addWidget(self.buttons[name])
-        said = QVBoxLayout()
-        said.setSpacing(4)
-        said.addLayout(verdicts)
-        said.addLayout(self._grid)
-        said.addStretch()
-        again = QHBoxLayout()
-        again.setSpacing(4)
-        again.addWidget(self.buttons["undo"], 1)
-        again.addWidget(self.buttons["redo"])
-        for name in ("undo", "redo"):
-            self.buttons[name].setMinimumHeight(36)
-        held = QWidget()
-        held.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)  # more room is for the verdicts
-        tools = QVBoxLayout(held)
-        tools.setContentsMargins(0, 0, 0, 0)
-        tools.setSpacing(4)
-        tools.addLayout(again)
-        for name in ("add", "check"):
-            self.buttons[name].setMinimumHeight(30)
-            tools.addWidget(self.buttons[name])
-        tools.addStretch()
         self._row = row = QHBoxLayout()
         row.setSpacing(7)
         row.addWidget(self.thumbnail, 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(words)
-        row.addLayout(said)
-        row.addWidget(held)
-        row.addWidget(self._queue)
+        row.addWidget(self._told())
+        row.addLayout(self._verdicts())
+        row.addWidget(self._tools())
+        row.addWidget(self._queued())
         below = QHBoxLayout()
         below.setSpacing(18)
         below.addWidget(self.reviewed)
@@ -187,6 +129,75 @@ class ReviewBar(QWidget):
         layout.addLayout(below)
         self.setMinimumWidth(_NARROWEST)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def _told(self) -> QWidget:
+        """Return what is said of the cell."""
+        heading = QHBoxLayout()
+        heading.setSpacing(4)
+        heading.addWidget(self.name, 1)
+        heading.addWidget(self.buttons["fly"])
+        words = QWidget()
+        column = QVBoxLayout(words)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(heading)
+        self._words = [self.scores, self.nucleus, self.state]
+        for label in self._words:
+            column.addWidget(label)
+        column.addStretch()
+        words.setMinimumWidth(_WORDS)
+        words.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        for label in (self.name, *self._words):  # what they say shall not move what is beside them
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, label.sizePolicy().verticalPolicy())
+        words.setFixedHeight(_SIDE)  # nothing moves, whatever the words
+        return words
+
+    def _verdicts(self) -> QVBoxLayout:
+        """Return the buttons for what can be said, those of the classes yet to come."""
+        self._grid = QGridLayout()
+        self._grid.setSpacing(4)
+        column = QVBoxLayout()
+        column.setSpacing(4)
+        column.addLayout(self._side_by_side("accept", "reject"))
+        column.addLayout(self._grid)
+        column.addStretch()
+        return column
+
+    def _tools(self) -> QWidget:
+        """Return the buttons to take back, to add and to check."""
+        tools = QWidget()
+        tools.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)  # more room is for the verdicts
+        column = QVBoxLayout(tools)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        again = self._side_by_side("undo", "redo")
+        again.setStretch(0, 1)
+        column.addLayout(again)
+        for name in ("add", "check"):
+            self.buttons[name].setMinimumHeight(30)
+            column.addWidget(self.buttons[name])
+        column.addStretch()
+        return tools
+
+    def _queued(self) -> QWidget:
+        """Return the neighbours in the queue, and the ways to them."""
+        self._queue = QWidget()
+        column = QVBoxLayout(self._queue)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.strip)
+        column.addLayout(self._side_by_side("previous", "next", height=0))
+        column.addStretch()
+        return self._queue
+
+    def _side_by_side(self, *names: str, height: int = 36) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        for name in names:
+            if height:
+                self.buttons[name].setMinimumHeight(height)
+            row.addWidget(self.buttons[name])
+        return row
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -113,6 +113,11 @@ def sit_down(make_napari_viewer: Callable, qtbot) -> Iterator[Callable]:
         hands.__dict__.clear()  # pytest holds on to it for longer than napari's check for leaks allows
 
 
+def said(hands: Any) -> list[int]:
+    """Return the states of all cells of which something has been said."""
+    return hands.widget.desk.case.annotations().states.tolist()
+
+
 def picture(hands: Any) -> np.ndarray:
     """Return the canvas as int (h, w, 3)."""
     hands.rest(0.15)

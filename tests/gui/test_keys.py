@@ -14,14 +14,12 @@ from napari_cervcell.casefile import State
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.keys import KeySheet
 
+from .conftest import said
+
 
 @pytest.fixture
 def hands(sit_down, slide_path: Path, case_path: Path) -> Hands:
     return sit_down(slide_path)
-
-
-def said(hands: Hands) -> list[int]:
-    return hands.widget.desk.case.annotations().states.tolist()
 
 
 @pytest.mark.parametrize("chosen", ["points", "shapes", "slide"])

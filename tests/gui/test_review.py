@@ -16,7 +16,7 @@ from napari_cervcell.review.places import case_path_for
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 
-from .conftest import is_there, picture, write_cells
+from .conftest import is_there, picture, said, write_cells
 
 
 @pytest.fixture
@@ -32,10 +32,6 @@ def centre_of(hands: Hands, row: int) -> tuple[float, float]:
 def in_view(hands: Hands) -> np.ndarray:
     desk = hands.widget.desk
     return np.sort([i for i in range(len(desk.session.cells)) if desk.view.shows(desk.session.cells.boxes[i])])
-
-
-def said(hands: Hands) -> list[int]:
-    return hands.widget.desk.case.annotations().states.tolist()
 
 
 def test_a_click_selects_and_does_not_move_the_canvas(hands: Hands) -> None:
