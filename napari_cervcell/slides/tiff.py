@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from . import ome
+from . import ome, scn
 from .codecs import PLANAR, Decoder, decoder_of, shrinks
-from .grids import paste
+from .grids import Box, common, paste
 from .problems import SlideError, check_file, damaged, unreadable
 from .source import RGB, Read
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffSource"]
 
-# OpenSlide's names of the formats whose levels may be plain TIFF pages; those of SCN and BIF are put together of areas
-_FORMATS = {"aperio", "generic-tiff", "philips"}
+# OpenSlide's names of the formats whose levels may be plain TIFF pages, or areas that are such. Tiles of BIF overlap by
+# parts of a pixel: what becomes of them only OpenSlide knows.
+_FORMATS = {"aperio", "generic-tiff", "leica", "philips"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
 _LARGE = 1_500_000  # px from which threads share a read: a screen; what a detector reads comes many at a time
@@ -44,9 +45,10 @@ _OF_THREAD = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """The stored tiles of one level, row by row; `scanned` (tiles,) says which there are.
+    """The stored tiles of one level, or of an area of it that lies at `place`, row by row.
 
-    `offsets` and `lengths` are (tiles, parts): one part a tile, or three where red, green and blue are stored apart.
+    `scanned` (tiles,) says which there are. `offsets` and `lengths` are (tiles, parts): one part a tile, or three where
+    red, green and blue are stored apart.
     """
 
     size: tuple[int, int]
@@ -57,6 +59,13 @@ class _Tiles:
     scanned: NDArray[np.bool_]
     decode: Decoder
     shrinks: bool
+    place: tuple[int, int] = (0, 0)
+
+    def box(self, eighths: int = 8) -> Box:
+        """Return left, top, right, bottom in pixels of the level, made smaller to so many eighths."""
+        (x, y), (width, height) = self.place, self.size
+        left, top = x * eighths // 8, y * eighths // 8
+        return left, top, left + width * eighths // 8, top + height * eighths // 8
 
 
 class TiffSource:
@@ -64,12 +73,12 @@ class TiffSource:
 
     reader = "direct"
 
-    def __init__(self, handle: Handle, levels: list[_Tiles]) -> None:
+    def __init__(self, handle: Handle, sizes: Sequence[tuple[int, int]], levels: Sequence[Sequence[_Tiles]]) -> None:
         self._handle = handle
-        self._levels = levels
+        self._levels = levels  # as a rule one of tiles each, else several areas, what lies above others last
         self._lock = threading.Lock()
         self._file: _File | None = _File(handle.path)
-        self.sizes = tuple(level.size for level in levels)
+        self.sizes = tuple(sizes)
         self.properties, self.background = handle.properties, handle.background
         self.associated = handle.associated
 
@@ -85,16 +94,16 @@ class TiffSource:
         if handle.properties["openslide.vendor"] not in _FORMATS:
             return None
         try:
-            levels = _index(handle)
+            found = _areas(handle) if handle.properties["openslide.vendor"] == "leica" else _index(handle)
         except SlideError:
             raise
         except Exception:
             # tifffile meets a damaged directory in many ways; what OpenSlide makes of it counts
             return None
-        if levels is None:
+        if found is None:
             return None
-        source = cls(handle, levels)
-        return source if source._agrees() else None
+        source = cls(handle, *found)
+        return source if all(map(source._agrees, source._levels[0])) else None
 
     def read(self, level: int, column: int, row: int, width: int, height: int) -> RGB:
         """Return uint8 (height, width, 3) from pixel (column, row) of a level."""
@@ -102,26 +111,36 @@ class TiffSource:
 
     def shrunk(self, level: int, eighths: int) -> Read | None:
         """Return what reads a level made smaller to so many eighths, or None where its tiles are not JPEG."""
-        tiles = self._levels[level]
-        whole = all(side * eighths % 8 == 0 for side in tiles.tile)
-        return partial(self._read, level, eighths) if tiles.shrinks and whole else None
+        areas = self._levels[level]
+        whole = all(side * eighths % 8 == 0 for tiles in areas for side in (*tiles.tile, *tiles.place))
+        return partial(self._read, level, eighths) if whole and all(tiles.shrinks for tiles in areas) else None
 
     def _read(self, level: int, eighths: int, column: int, row: int, width: int, height: int) -> RGB:
         self._usable()
-        tiles = self._levels[level]
-        high = tiles.tile[1] * eighths // 8
         result: RGB = np.empty((height, width, 3), np.uint8)
-        rows = range(row // high, -(-(row + height) // high))
+        box = column, row, column + width, row + height
+        areas = [(tiles, common(box, tiles.box(eighths))) for tiles in self._levels[level]]
+        if box not in [part for _, part in areas]:
+            result[:] = self.background
+        for tiles, (left, top, right, bottom) in areas:
+            x, y, _, _ = tiles.box(eighths)
+            part = result[top - row : bottom - row, left - column : right - column]
+            if part.size:
+                self._read_area(part, tiles, eighths, left - x, top - y)
+        return result
+
+    def _read_area(self, result: RGB, tiles: _Tiles, eighths: int, column: int, row: int) -> None:
+        high = tiles.tile[1] * eighths // 8
+        rows = range(row // high, -(-(row + len(result)) // high))
         if result.size < 3 * _LARGE:
             self._fill(result, tiles, eighths, column, row, [rows])
         else:
             bands = iter([range(i, i + 1) for i in rows])
             fill = partial(self._fill, result, tiles, eighths, column, row, bands)
             _together(fill, min(len(rows), os.cpu_count() or 1))
-        return result
 
     def _fill(self, result: RGB, tiles: _Tiles, eighths: int, column: int, row: int, bands: Iterable[range]) -> None:
-        """Read the tiles below `result`, whose corner is pixel (column, row) of the level: the rows of all `bands`.
+        """Read the tiles below `result`, whose corner is pixel (column, row) of the area: the rows of all `bands`.
 
         Threads that are given the same iterator share its bands.
         """
@@ -131,7 +150,8 @@ class TiffSource:
             top = rows[0] * high - row
             part = result[max(0, top) : top + len(rows) * high]
             shape = len(rows), len(columns), high, wide, 3
-            direct = len(columns) == 1 and part.shape == (len(rows) * high, wide, 3)  # where they belong
+            whole = part.flags.c_contiguous and part.shape == (len(rows) * high, wide, 3)
+            direct = len(columns) == 1 and whole  # where they belong
             decoded = part.reshape(shape) if direct else _scratch(shape)
             for i, tile_row in enumerate(rows):
                 for j, tile_column in enumerate(columns):
@@ -197,15 +217,15 @@ class TiffSource:
             raise SlideError(f"{self._handle.path} has been closed. Open it again.")
         return file
 
-    def _agrees(self) -> bool:
-        """Whether a tile amid the slide looks the same to OpenSlide: writers are free with how they store colours."""
-        tiles = self._levels[0]
+    def _agrees(self, tiles: _Tiles) -> bool:
+        """Whether a tile amid an area looks the same to OpenSlide: writers are free with how they store colours."""
         scanned = np.flatnonzero(tiles.scanned)
         if not len(scanned):
             return False
         row, column = divmod(int(scanned[len(scanned) // 2]), tiles.columns)
-        left, top = column * tiles.tile[0], row * tiles.tile[1]
-        area = left, top, min(tiles.tile[0], tiles.size[0] - left), min(tiles.tile[1], tiles.size[1] - top)
+        x, y = (place + step * side for place, step, side in zip(tiles.place, (column, row), tiles.tile, strict=True))
+        left, top, right, bottom = common((x, y, x + tiles.tile[0], y + tiles.tile[1]), tiles.box())
+        area = left, top, right - left, bottom - top
         try:
             ours, theirs = self.read(0, *area), self._handle.read(0, *area)
         except SlideError:
@@ -256,7 +276,7 @@ def _cached(size: int) -> RGB:
 def _join(tiles: RGB, target: RGB, x: int, y: int) -> None:
     """Fill `target` (h, w, 3) from `tiles` (rows, columns, high, wide, 3), beginning at their pixel (x, y)."""
     rows, columns, high, wide, _ = tiles.shape
-    if target.shape == (rows * high, columns * wide, 3):
+    if target.flags.c_contiguous and target.shape == (rows * high, columns * wide, 3):
         # in one go: the seldomer a thread lets go of Python's lock, the seldomer it waits for it
         target.reshape(rows, high, columns, wide * 3)[:] = tiles.reshape(rows, columns, high, wide * 3).swapaxes(1, 2)
         return
@@ -283,7 +303,24 @@ def _together(work: Callable[[], None], threads: int) -> None:
         done.result()
 
 
-def _index(handle: Handle) -> list[_Tiles] | None:
+_Found = tuple[Sequence[tuple[int, int]], Sequence[Sequence[_Tiles]]]
+"""The sizes of the levels, and where their tiles are."""
+
+
+def _areas(handle: Handle) -> _Found | None:
+    """Return the areas of each level of an SCN file, or None where they are not all plain."""
+    levels = []
+    with tifffile.TiffFile(handle.path) as tiff:
+        for areas in scn.areas_of(tiff.pages.first.description):
+            pages: list[tuple[Any, tuple[int, int]]] = [(tiff.pages[area.page], area.place) for area in areas]
+            found = [_tiles_of(page, (page.imagewidth, page.imagelength), place) for page, place in pages]
+            levels.append([tiles for tiles in found if tiles is not None])
+            if len(levels[-1]) < len(found):
+                return None
+    return (handle.sizes, levels) if len(levels) == len(handle.sizes) else None
+
+
+def _index(handle: Handle) -> _Found | None:
     """Return where the tiles of each level are, or None if they are not laid out as OpenSlide sees them.
 
     An OME-TIFF, among others, keeps its coarser levels below its first page, where OpenSlide does not look.
@@ -311,7 +348,9 @@ def _index(handle: Handle) -> list[_Tiles] | None:
     shrinking = all(b.size[0] < a.size[0] and b.size[1] < a.size[1] for a, b in itertools.pairwise(found))
     # tiles that Aperio left out of a level OpenSlide makes from the next finer one
     gaps = properties["openslide.vendor"] == "aperio" and any(not level.scanned.all() for level in found)
-    return found if len(found) == len(levels) and shrinking and not gaps else None
+    if len(found) < len(levels) or not shrinking or gaps:
+        return None
+    return [level.size for level in found], [[level] for level in found]
 
 
 def _check_depth(path: Path, first: Any) -> None:
@@ -337,7 +376,7 @@ def _fits(page: Any, size: tuple[int, int]) -> bool:
     return (page.imagewidth, page.imagelength) in (size, padded)
 
 
-def _tiles_of(page: Any, size: tuple[int, int]) -> _Tiles | None:
+def _tiles_of(page: Any, size: tuple[int, int], place: tuple[int, int] = (0, 0)) -> _Tiles | None:
     """Return the tiles of a page, which may be filled up beyond `size`; None where they cannot be decoded here."""
     decode = decoder_of(page)
     if decode is None or not page.is_tiled:
@@ -353,4 +392,5 @@ def _tiles_of(page: Any, size: tuple[int, int]) -> _Tiles | None:
     ):
         return None
     offsets, lengths = (stored.reshape(parts, -1).T for stored in (offsets, lengths))  # all red ones come first
-    return _Tiles(size, tile, columns, offsets, lengths, np.all(lengths > 0, axis=1), decode, shrinks(page))
+    scanned = np.all(lengths > 0, axis=1)
+    return _Tiles(size, tile, columns, offsets, lengths, scanned, decode, shrinks(page), place)
