@@ -30,8 +30,8 @@ _MAX_SOURCE = 4096  # pixels a side decoded at once while resampling: bounds mem
 def open_slide(path: str | Path, *, mpp: float | None = None, color_managed: bool = False) -> Slide:
     """Open a slide: SVS, NDPI, MRXS, SCN, BIF, SVSLIDE, VMS, DICOM, tiled TIFF, or an OME-Zarr folder.
 
-    SVS, SCN, the TIFF of Philips, OME-TIFF and other tiled TIFF are decoded directly where their tiles are plain; all
-    else but OME-Zarr, BIF among it, is read by OpenSlide.
+    SVS, SCN, the TIFF of Philips, OME-TIFF and other tiled TIFF are decoded directly where their tiles are plain, BIF
+    where its tiles do not overlap; all else but OME-Zarr is read by OpenSlide.
 
     Parameters
     ----------

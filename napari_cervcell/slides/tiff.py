@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffSource"]
 
-# OpenSlide's names of the formats whose levels may be plain TIFF pages, or areas that are such. Tiles of BIF overlap by
-# parts of a pixel: what becomes of them only OpenSlide knows.
-_FORMATS = {"aperio", "generic-tiff", "leica", "philips"}
+# OpenSlide's names of the formats whose levels may be plain TIFF pages, or areas that are such. Where tiles of BIF
+# overlap, they do by parts of a pixel: its levels are then smaller than the pages, and only it knows what to show.
+_FORMATS = {"aperio", "generic-tiff", "leica", "philips", "ventana"}
 _TOLERANCE = 2  # grey levels by which two right decoders of JPEG may differ
 _MOST = 1 << 28  # bytes that no sound tile exceeds, packed or unpacked
 _LARGE = 1_500_000  # px from which threads share a read: a screen; what a detector reads comes many at a time
@@ -335,8 +335,8 @@ def _index(handle: Handle) -> _Found | None:
         for i, size in enumerate(handle.sizes):
             tile = tuple(int(properties.get(f"openslide.level[{i}].tile-{side}", 0)) for side in ("width", "height"))
             fitting = [page for page in pages if _fits(page, size)]
-            if len(fitting) != 1 or (fitting[0].tilewidth, fitting[0].tilelength) != tile:
-                return None
+            if len(fitting) != 1 or tile not in ((fitting[0].tilewidth, fitting[0].tilelength), (0, 0)):
+                return None  # (0, 0) where OpenSlide does not say
             levels.append(_tiles_of(fitting[0], size))
         if any(offset >= tiff.filehandle.size for offset in first.subifds or ()):
             raise damaged(handle.path, "its smaller levels are missing")
