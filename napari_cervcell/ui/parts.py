@@ -119,7 +119,7 @@ class Section(QCollapsible):
     """A panel under a heading that folds it away."""
 
     def __init__(self, name: str, panel: QWidget) -> None:
-        super().__init__(name)
+        super().__init__(name, expandedIcon=icon("shown"), collapsedIcon=icon("folded"))
         self.setDuration(0)
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.content().layout().setContentsMargins(4, 2, 2, 6)
@@ -151,6 +151,9 @@ def set_theme_color(widget: QWidget, color: str) -> None:
     for button in widget.findChildren(QPushButton) + widget.findChildren(QToolButton):
         if name := getattr(button, "icon_name", ""):
             button.setIcon(icon(name, color))
+    for section in widget.findChildren(Section):
+        section.setExpandedIcon(icon("shown", color))
+        section.setCollapsedIcon(icon("folded", color))
 
 
 class MessageBar(QFrame):

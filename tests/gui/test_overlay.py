@@ -14,6 +14,7 @@ from napari_cervcell.slides import open_slide
 from napari_cervcell.taxonomy import BETHESDA
 from napari_cervcell.ui import overlay as module
 from napari_cervcell.ui.hands import Hands
+from napari_cervcell.ui.parts import Section
 
 from .conftest import is_there, picture, write_cells
 
@@ -209,8 +210,15 @@ def test_layers_of_others_come_and_go_and_the_cells_stay(hands: Hands) -> None:
     assert is_there(hands, picture(hands), place, color)
 
 
-def test_both_themes_colour_the_icons(hands: Hands) -> None:
-    button = hands.widget.review_bar.buttons["accept"]
+@pytest.mark.parametrize("which", ["button", "heading", "heading folded"])
+def test_both_themes_colour_the_icons(hands: Hands, which: str) -> None:
+    if which == "button":
+        button = hands.widget.review_bar.buttons["accept"]
+    else:
+        section = hands.widget.findChildren(Section)[0]
+        button = section.toggleButton()
+        if which == "heading folded":
+            section.collapse(animate=False)
 
     def lightness() -> float:
         image = button.icon().pixmap(32, 32).toImage()
@@ -228,6 +236,6 @@ def test_files_of_all_icons_are_there() -> None:
 
     names = (
         "accept add cervcell close detect export fly keys next open pause previous redo region "
-        "reject sample show stop train undo"
+        "reject sample show stop train undo shown folded"
     )
     assert all(icon_path(name).exists() for name in names.split())
