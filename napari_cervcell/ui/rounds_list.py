@@ -64,6 +64,7 @@ class RoundsList(QWidget):
         """List the rounds again."""
         while (item := self._grid.takeAt(0)) is not None:
             item.widget().deleteLater()
+        self._grid.invalidate()  # taking items away does not, and their room would stay
         self.uses, self.menus = {}, {}
         case = self._desk.case
         if case is None:

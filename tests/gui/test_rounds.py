@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def test_use_and_roll_back_step_by_step(hands: Hands) -> None:
     hands.click(rounds.back_button)
     assert case.active_round is None
     assert not rounds.back_button.isEnabled()
+
+
+def test_rounds_leave_no_room_behind_for_a_slide_without_any(hands: Hands, slide_path: Path, tmp_path: Path) -> None:
+    rounds = hands.widget.learn_panel.rounds
+    hands.widget.open_slide(Path(shutil.copy(slide_path, tmp_path / f"other{slide_path.suffix}")))
+    hands.wait("the other slide is open", lambda: not rounds.uses)
+    assert rounds.minimumSizeHint().height() <= rounds.sizeHint().height() < 60
 
 
 def test_a_model_goes_out_and_comes_in(hands: Hands, tmp_path: Path) -> None:
