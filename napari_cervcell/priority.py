@@ -8,7 +8,7 @@ from contextlib import suppress
 
 __all__ = ["THREADS_GIVE_WAY", "give_way", "thread_gives_way"]
 
-_NICENESS = 19  # a fiftieth of the time of what a person waits for, where both want it
+_NICENESS = 19  # a seventieth of the time of what a person waits for, where both want it
 
 THREADS_GIVE_WAY = sys.platform == "linux"
 """Whether the system lets single threads give way, with all that they start; elsewhere whole processes do, at most."""

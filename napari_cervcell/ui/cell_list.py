@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QPoint, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
@@ -28,9 +28,6 @@ _MOST = 500  # rows
 class CellList(QListWidget):
     """Lists the first 500 of some cells of a slide whose µm per pixel are known."""
 
-    chosen = Signal(int)
-    """the row of the cell that is current now"""
-
     def __init__(self, slide: Slide, taxonomy: Taxonomy) -> None:
         super().__init__()
         self._slide, self._taxonomy = slide, taxonomy
@@ -42,7 +39,6 @@ class CellList(QListWidget):
         self.setUniformItemSizes(True)
         self.setSpacing(2)
         self.verticalScrollBar().valueChanged.connect(self._want)
-        self.currentRowChanged.connect(self.chosen)
 
     def show_cells(self, cells: Cells) -> None:
         """List `cells`, boxes in level-0 px, in their order."""
@@ -73,8 +69,7 @@ class CellList(QListWidget):
     def _in_sight(self) -> range:
         if not self.count():
             return range(0)
-        height = self.viewport().height()
-        first, last = (self.indexAt(self.viewport().rect().adjusted(8, y, 0, 0).topLeft()) for y in (8, height - 8))
+        first, last = (self.indexAt(QPoint(8, y)) for y in (8, self.viewport().height() - 8))
         begin = max(0, first.row())
         return range(begin, last.row() + 1 if last.isValid() else self.count())
 

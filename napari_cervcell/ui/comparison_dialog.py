@@ -65,7 +65,7 @@ class ComparisonDialog(QDialog):
         for name, cells in (("appeared", found.appeared), ("vanished", found.vanished)):
             made = self.lists[name]
             made.show_cells(cells)
-            made.chosen.connect(lambda row, cells=cells: self._go_to(cells, row))
+            made.currentRowChanged.connect(lambda row, cells=cells: self._go_to(cells, row))
 
     def _go_to(self, cells: Cells, row: int) -> None:
         box = cells.boxes[row]
