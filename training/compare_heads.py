@@ -62,7 +62,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(steps=3, batch=2, crop=128, device="cpu", repeats=1),
-    "cpu": Scale(steps=1600, batch=4, crop=320, device="cpu"),
+    "cpu": Scale(steps=2000, batch=4, crop=320, device="cpu"),
     "gpu": Scale(steps=6000, batch=16, crop=320, device="cuda"),
 }
 

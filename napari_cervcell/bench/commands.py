@@ -104,7 +104,7 @@ def add_benchmarks(command: Command, devices: Sequence[str], tell: Tell) -> None
     detect.add_argument("slide", type=Path)
     detect.add_argument("--model", type=Path, help="model file (default: the shipped one)")
     detect.add_argument("--device", choices=devices, default="auto", help="what computes (default: the best)")
-    detect.add_argument("--tiles", type=_count, default=12, help="how many to work on (default: %(default)s)")
+    detect.add_argument("--tiles", type=_count, default=32, help="how many to work on (default: %(default)s)")
     detect.add_argument("--repeats", type=_count, default=5, help=in_turn)
 
     sitting = command(

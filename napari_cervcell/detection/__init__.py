@@ -2,13 +2,14 @@
 
 from .engines import DEVICES, AnySize, DetectionError, pick_device
 from .scan import LOWEST_SCORE, Progress, Scan
-from .tiles import HALO, Rectangle, Tile, TileGrid, plan
+from .tiles import HALO, Block, Rectangle, Tile, TileGrid, plan
 
 __all__ = [
     "DEVICES",
     "HALO",
     "LOWEST_SCORE",
     "AnySize",
+    "Block",
     "DetectionError",
     "Progress",
     "Rectangle",

@@ -17,19 +17,23 @@ from ..models import Model, predict, to_input
 from ..models.heads import Dense
 from .conversion import converted, openvino, quantized
 
-__all__ = ["DEVICES", "AnySize", "DetectionError", "Engine", "infer", "make_engine", "pick_device"]
+__all__ = ["DEVICES", "AnySize", "DetectionError", "Engine", "NoRoomError", "infer", "make_engine", "pick_device"]
 
 DEVICES = ("auto", "cuda", "mps", "cpu", "cpu-openvino", "cpu-openvino-f32", "cpu-torch")
 """What can be asked for. "cpu" is the faster of the processor's engines; "cpu-openvino-f32" computes in full precision
 also where the processor has units for less or the model was quantized, so that the last digits of scores are those of
 any other machine."""
 
-_CUDA_BATCH = 8
+_CUDA_PIXELS = 8 * 1536**2  # of a batch
 _TORCH_WORDS = {"cuda": "graphics card (CUDA)", "mps": "Apple GPU", "cpu-torch": "processor (torch)"}
 
 
 class DetectionError(CervcellError):
     """A scan cannot be done, or not go on."""
+
+
+class NoRoomError(DetectionError):
+    """Memory does not suffice for one image of a size."""
 
 
 class Engine(Protocol):
@@ -42,7 +46,7 @@ class Engine(Protocol):
     words : str
         The same for people, with why it was taken where it was not the first choice.
     batch : int
-        Tiles a call that it is quickest with. Halved by whoever finds that memory does not suffice.
+        Images a call that it is quickest with. Halved by whoever finds that memory does not suffice.
     """
 
     name: str
@@ -50,7 +54,7 @@ class Engine(Protocol):
     batch: int
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
-        """Return what the model says of tiles uint8 (n, h, w, 3), on the CPU."""
+        """Return what the model says of images uint8 (n, h, w, 3), on the CPU."""
         ...
 
 
@@ -75,14 +79,15 @@ def pick_device(wanted: str = "auto") -> str:
 
 
 def make_engine(model: Model, device: str, height: int, width: int, threads: int | None = None) -> Engine:
-    """Return `model` ready for tiles of `height` x `width` px on `device`, a name from :func:`pick_device`.
+    """Return `model` ready for images of `height` x `width` px on `device`, a name from :func:`pick_device`.
 
     `threads` bounds the CPU threads of the network. Where OpenVINO cannot run the model, plain torch does. Raises
     DetectionError where the device has no room for the model, or fails.
     """
     if not device.startswith("cpu-openvino"):
+        batch = max(1, _CUDA_PIXELS // (height * width)) if device == "cuda" else 1
         try:
-            return TorchEngine(model, device, threads)
+            return TorchEngine(model, device, threads, batch)
         except (RuntimeError, MemoryError) as error:
             raise _explained(error, _TORCH_WORDS[device]) from error
     try:
@@ -115,10 +120,10 @@ class AnySize:
 class TorchEngine:
     """Plain torch on any device; half precision on CUDA."""
 
-    def __init__(self, model: Model, device: str, threads: int | None = None) -> None:
+    def __init__(self, model: Model, device: str, threads: int | None = None, batch: int = 1) -> None:
         self.name = device
         self.words = _TORCH_WORDS[device]
-        self.batch = _CUDA_BATCH if device == "cuda" else 1
+        self.batch = batch
         self._device = device.removesuffix("-torch")
         self._threads = threads
         # a copy: the model itself stays on the CPU, where it is saved and trained
@@ -140,16 +145,17 @@ class TorchEngine:
 class OpenVINOEngine:
     """OpenVINO on the processor: in bfloat16 where that has units for it, else in float32.
 
-    Several tiles are computed at once, each by a few threads: that keeps all cores busy, which one tile does not.
+    One image is computed at a time, by all cores: for images as large as a scan's that is as quick as several at once,
+    and takes no more memory the more cores there are.
 
     Parameters
     ----------
     converted : OpenVINO model
-        Its shape becomes that of the tiles.
+        Its shape becomes that of the images.
     device : str
         A name from `DEVICES`.
     height, width : int
-        Of the tiles.
+        Of the images.
     threads : int, optional
     int8 : bool
         Whether `converted` is quantized: what it still has in floating point is then all that the above is about.
@@ -161,7 +167,7 @@ class OpenVINOEngine:
         core = openvino.Core()
         short = device == "cpu-openvino" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if short else "f32",
         }
         if threads:
@@ -171,31 +177,22 @@ class OpenVINOEngine:
         self.name = device
         precision = "8-bit integers" if int8 else "bfloat16" if short else "float32"
         self.words = f"processor (OpenVINO, {precision})"
-        self.batch = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._requests = [compiled.create_infer_request() for _ in range(self.batch)]
+        self.batch = 1
+        self._request = compiled.create_infer_request()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
         parts: list[Dense] = []
-        for first in range(0, len(pixels), len(self._requests)):
-            running = self._requests[: len(pixels) - first]
-            try:
-                for request, tile in zip(running, pixels[first:], strict=False):
-                    request.start_async([tile[None]], share_inputs=True)
-                for request in running:
-                    request.wait()
-            except RuntimeError:
-                for request in self._requests:
-                    request.cancel()
-                raise
-            # copied: the next call writes to the same memory
-            parts += [Dense(*(torch.from_numpy(np.array(t.data)) for t in r.output_tensors)) for r in running]
+        for image in pixels:
+            self._request.infer([image[None]], share_inputs=True)
+            # copied: the next one writes to the same memory
+            parts.append(Dense(*(torch.from_numpy(np.array(t.data)) for t in self._request.output_tensors)))
         return _each(lambda *tensors: torch.cat(tensors), *parts)
 
 
 def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
-    """Return what `engine` says of tiles uint8 (n, h, w, 3); where memory does not suffice, in smaller batches.
+    """Return what `engine` says of images uint8 (n, h, w, 3); where memory does not suffice, in smaller batches.
 
-    Raises DetectionError where one tile is too much, or the device fails.
+    Raises NoRoomError where one image is too much, and DetectionError where the device fails.
     """
     try:
         return engine(pixels)
@@ -210,7 +207,7 @@ def infer(engine: Engine, pixels: NDArray[np.uint8]) -> Dense:
 def _explained(error: RuntimeError | MemoryError, words: str) -> DetectionError:
     """Return what to say of an `error` of the device that is called `words`."""
     if lacks_memory(error):
-        return DetectionError(
+        return NoRoomError(
             f"There is not enough memory to detect cells on the {words}. What was found so far is kept. Close other "
             "programs or choose another device, and detect again to go on."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, groupby, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,8 +22,8 @@ from ..cells import Cells, iou_with
 from ..models import OVERLAP, Model, decode_embedded
 from ..priority import THREADS_GIVE_WAY, thread_gives_way
 from ..slides import Foreground, Slide, SlideError
-from .engines import DetectionError, Engine, infer, make_engine, pick_device
-from .tiles import HALO, Rectangle, Tile, TileGrid, plan
+from .engines import DetectionError, Engine, NoRoomError, infer, make_engine, pick_device
+from .tiles import HALO, Block, Rectangle, Tile, TileGrid, plan
 
 __all__ = ["LOWEST_SCORE", "Progress", "Scan"]
 
@@ -33,7 +34,7 @@ _COARSEST = 4.0
 """Beyond so many times the model's µm per px a cell is a few pixels, and what a model says of them means nothing."""
 
 _READERS = 2
-_AHEAD = 4  # tiles read while others are looked at, beyond the batch in hand
+_AHEAD = 3  # blocks read while others are looked at, beyond the batch in hand
 _MARGIN = (
     12.0  # a tile also reports cells centred this far (network px) outside its core, lest two tiles each leave one
 )
@@ -77,7 +78,7 @@ class Progress:
     engine: str
 
 
-_Read = tuple[Tile, NDArray[np.uint8] | None]
+_Read = tuple[Block, NDArray[np.uint8] | None]
 _Found = tuple[Cells, Looks]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -101,6 +102,13 @@ class Scan:
     gives_way : bool
         Whether its threads let all other work go first, for a window is in use; where the system cannot do so for
         threads, the network leaves a core free.
+
+    Attributes
+    ----------
+    blocks : list of Block
+        What there is to look at, in order.
+    total : int
+        Tiles, with those that were done before.
 
     Raises DetectionError for a slide without mpp, or one much coarser than what the model learnt from.
     """
@@ -131,10 +139,10 @@ class Scan:
         self.slide, self.model, self.case = slide, model, case
         self.device = pick_device(device)
         self.grid = TileGrid.of(slide.width, slide.height, slide.mpp_xy, model.mpp)
-        tiles = plan(self.grid, view=view, region=region, wanted=foreground.covers if foreground else None)
+        blocks = plan(self.grid, view=view, region=region, wanted=foreground.covers if foreground else None)
+        self.total = sum(len(block.tiles) for block in blocks)
         earlier = case.scanned(model.id, self.grid.size) if case else set()
-        self.tiles = [t for t in tiles if (t.x, t.y) not in earlier]
-        self.total = len(tiles)
+        self.blocks = [left for block in blocks if (left := block.without(earlier)).tiles]
         if gives_way and not THREADS_GIVE_WAY:
             threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._threads = threads
@@ -147,6 +155,22 @@ class Scan:
             known = case.detections(size=self.grid.size)
             self._reported = {(x, y): known.cells[which] for x, y, _, which in known.by_tile()}
         self._waiting = {(t.x, t.y) for t in self.tiles}
+        self._one_by_one = False  # for want of memory
+        self._engine_words = ""
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The tiles that there are to look at, in order."""
+        return [tile for block in self.blocks for tile in block.tiles]
+
+    def size_of(self, across: int) -> tuple[int, int]:
+        """Return height and width of what the network sees of so many tiles across and down, halo and all, px."""
+        return self.grid.rows * across + 2 * HALO, self.grid.columns * across + 2 * HALO
+
+    def read(self, block: Block) -> NDArray[np.uint8]:
+        """Return the pixels of a block and its halo as the network sees them. Raises SlideError."""
+        (step_x, step_y), (height, width) = self.grid.steps, self.size_of(block.across)
+        return self.slide.read_grid(block.x - HALO * step_x, block.y - HALO * step_y, width, height, step_x, step_y)
 
     def run(self, stop: threading.Event | None = None, pause: threading.Event | None = None) -> Iterator[Progress]:
         """Do the scan, yielding after every tile; set `stop` to end it there.
@@ -169,7 +193,7 @@ class Scan:
 
     def _tiles(self, run: int, stop: threading.Event, pause: threading.Event) -> Iterator[Progress]:
         start = time.monotonic()
-        before = self.total - len(self.tiles)
+        before = self.total - len(self._waiting)
         found = unreadable = 0
         done = before
         for tile, raw, engine in self._looked_at(stop):
@@ -201,43 +225,70 @@ class Scan:
         """Yield every tile with its cells and their looks, in px of the network's input, (0, 0) at the core's corner.
 
         Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
-        `_AHEAD` tiles are in memory. Ends at once where `stop` is set, whatever the network is at.
+        `_AHEAD` blocks are in memory. Ends at once where `stop` is set, whatever the network is at.
         """
-        if not self.tiles:
+        if not self.blocks:
             return  # nothing is worth making an engine for
-        height, width = self.grid.rows + 2 * HALO, self.grid.columns + 2 * HALO
         with ExitStack() as stack:
             readers = stack.enter_context(ThreadPoolExecutor(_READERS, "cervcell-read", self._begin))
             one = ThreadPoolExecutor(1, "cervcell-infer", self._begin)
             stack.callback(one.shutdown, wait=False, cancel_futures=True)
-            # made while the first tiles are read
-            making = one.submit(make_engine, self.model, self.device, height, width, self._threads)
+
+            @cache
+            def engine_for(across: int) -> Engine:
+                return make_engine(self.model, self.device, *self.size_of(across), self._threads)
+
+            @cache
+            def making(across: int) -> Future[Engine]:
+                return one.submit(engine_for, across)
 
             def look(batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
-                return self._infer(making.result(), batch)
+                return self._infer(engine_for, batch)
 
-            tiles = stack.enter_context(closing(_ahead(readers, self._read, self.tiles, _AHEAD, stop)))
-            batches = _batches(tiles, making, stop)
+            making(self.blocks[0].across)  # while the first ones are read
+            ahead = stack.enter_context(closing(_ahead(readers, self._read, self.blocks, _AHEAD, stop)))
+            batches = _batches(chain.from_iterable(ahead), making, stop)
             for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
-                self.device, words = making.result().name, making.result().words
                 for tile, raw in batch:
-                    yield tile, raw, words
+                    yield tile, raw, self._engine_words
 
-    def _infer(self, engine: Engine, batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
+    def _infer(self, engine_for: Callable[[int], Engine], batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
+        """Look at blocks of one size; where memory does not suffice for one of them, at its tiles one by one."""
+        across = batch[0][0].across
+        engine = engine_for(across)
         seen = [pixels for _, pixels in batch if pixels is not None]
-        found = decode_embedded(infer(engine, np.stack(seen)), LOWEST_SCORE) if seen else []
-        raw = iter([(cells.moved(-HALO, -HALO), looks.astype(np.float16)) for cells, looks in found])
-        return [(tile, None if pixels is None else next(raw)) for tile, pixels in batch]
-
-    def _read(self, tile: Tile) -> _Read:
-        grid = self.grid
-        step_x, step_y = grid.steps
-        left, top = tile.x - HALO * step_x, tile.y - HALO * step_y
         try:
-            columns, rows = grid.columns + 2 * HALO, grid.rows + 2 * HALO
-            return tile, self.slide.read_grid(left, top, columns, rows, step_x, step_y)
-        except SlideError:
-            return tile, None
+            found = iter(decode_embedded(infer(engine, np.stack(seen)), LOWEST_SCORE) if seen else [])
+        except NoRoomError:
+            if across == 1:
+                raise
+            self._one_by_one = True
+            return [
+                said for block, _ in batch for read in self._read(block) for said in self._infer(engine_for, [read])
+            ]
+        self.device, self._engine_words = engine.name, engine.words
+        result: list[tuple[Tile, _Found | None]] = []
+        for block, pixels in batch:
+            if pixels is None:
+                result += [(tile, None) for tile in block.tiles]
+                continue
+            cells, looks = next(found)
+            short = looks.astype(np.float16)
+            for tile in block.tiles:
+                column, row = (tile.x - block.x) // tile.size, (tile.y - block.y) // tile.size
+                left, top = HALO + column * self.grid.columns, HALO + row * self.grid.rows
+                result.append((tile, (cells.moved(-left, -top), short)))
+        return result
+
+    def _read(self, block: Block) -> list[_Read]:
+        """Read a block, or the tiles of it one by one where some of its pixels cannot be read, or memory is short."""
+        if block.across == 1 or not self._one_by_one:
+            try:
+                return [(block, self.read(block))]
+            except SlideError:
+                if block.across == 1:
+                    return [(block, None)]
+        return [read for tile in block.tiles for read in self._read(Block.of(tile))]
 
     def _merged(self, tile: Tile, cells: Cells, looks: Looks) -> _Found:
         """Return the tile's own new cells in level-0 px: each cell on a border is reported by one tile only."""
@@ -276,12 +327,15 @@ def _ahead(
             future.cancel()
 
 
-def _batches(tiles: Iterator[_Read], making: Future[Engine], stop: threading.Event) -> Iterator[list[_Read]]:
-    """Group tiles for the engine, which is waited for only once the first have been read."""
-    for first in tiles:
-        if not _is_done(making, stop):
+def _batches(
+    reads: Iterator[_Read], making: Callable[[int], Future[Engine]], stop: threading.Event
+) -> Iterator[list[_Read]]:
+    """Group blocks of one size for their engine, which is waited for only once the first of them has been read."""
+    for across, of_size in groupby(reads, lambda read: read[0].across):
+        if not _is_done(making(across), stop):
             return
-        yield [first, *itertools.islice(tiles, making.result().batch - 1)]
+        while batch := list(islice(of_size, making(across).result().batch)):
+            yield batch
 
 
 def _is_done(future: Future[Any], stop: threading.Event) -> bool:

@@ -16,10 +16,10 @@ _POINTS = 9  # as many as a 3 x 3 kernel has
 class RepPointsHead(FCOSHead):
     """Head after RepPoints: nine points a location, and deformable convolutions that look at them.
 
-    The first points come from the features; at them, two deformable convolutions gather what says whether there is a
-    cell and where the points should rather lie. A box is the points' mean and their deviation times a learnt factor
-    (the paper's moment function). Finding is at stride 4 and naming apart from it, as in `FCOSHead`, so it is the
-    finding alone that looks at the points.
+    The first points come from the features; at them, a deformable convolution gathers what says whether there is a
+    cell and, apart from it, where the points should rather lie. A box is the points' mean and their deviation times a
+    learnt factor (the paper's moment function). Finding is at stride 4 and naming apart from it, as in `FCOSHead`, so
+    it is the finding alone that looks at the points.
     """
 
     def __init__(self, width: int, fine_channels: int, n_classes: int, box_size: float, embedding: int = 0) -> None:
@@ -29,8 +29,8 @@ class RepPointsHead(FCOSHead):
         found = width // 2
         self.sides = None  # type: ignore[assignment]  # they come from the points
         self.points = nn.Conv2d(found, 2 * _POINTS, 1)
-        self.gather_cell = DeformConv2d(found, found, 3, padding=1, bias=False)
-        self.gather_points = DeformConv2d(found, found, 3, padding=1, bias=False)
+        # for the cell and for the points at once: the look-ups, which are most of the work, are the same
+        self.gather = DeformConv2d(found, 2 * found, 3, padding=1, bias=False)
         self.refine = nn.Conv2d(found, 2 * _POINTS, 1)
         self.spread = nn.Parameter(torch.full((2,), 0.5 * torch.tensor(1.5).log().item()))
         for conv in (self.points, self.refine):
@@ -46,8 +46,9 @@ class RepPointsHead(FCOSHead):
         # points in px around their location: to begin with, a 3 x 3 grid over a usual box
         points = self.half_side * (self.kernel + self.points(found))
         offset = points.detach() / STRIDE - self.kernel
-        refined = points.detach() + self.half_side * self.refine(F.relu(self.gather_points(found, offset)))
-        cell = self.cell(F.relu(self.gather_cell(found, offset)))[:, 0]
+        for_cell, for_points = F.relu(self.gather(found, offset)).chunk(2, 1)
+        refined = points.detach() + self.half_side * self.refine(for_points)
+        cell = self.cell(for_cell)[:, 0]
         classes, embedding = self.names(self.name(x), found)
         return Dense(cell, classes, self._box(refined), embedding, self._box(points) if self.training else None)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells
-from napari_cervcell.detection import AnySize, DetectionError, Scan, pick_device
+from napari_cervcell.detection import AnySize, Block, DetectionError, Scan, pick_device
 from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
 from napari_cervcell.learning import evaluate, read_fields
 from napari_cervcell.learning.rounds import REPLAY
@@ -175,8 +175,8 @@ def test_where_tiles_begin_makes_no_difference(shipped_model: Model) -> None:
     with open_slide(sample_slide(), mpp=0.2) as slide:  # two px of the slide are one of the network, in whole numbers
         for dx, dy in ((0, 0), (320, 704)):
             scan = Scan(slide, shipped_model, region=(4000, 4200, 4200, 4300), device=device)
-            scan.tiles = [replace(t, x=t.x + dx, y=t.y + dy) for t in scan.tiles]
-            assert [(t.x - dx, t.y - dy, t.size) for t in scan.tiles] == [(2048, 4096, 2048), (4096, 4096, 2048)]
+            scan.blocks = [Block.of(replace(t, x=t.x + dx, y=t.y + dy)) for t in scan.tiles]
+            assert {(t.x - dx, t.y - dy, t.size) for t in scan.tiles} == {(2048, 4096, 2048), (4096, 4096, 2048)}
             cells = Cells.concatenate([step.cells for step in scan.run()])
             found.append(cells.moved(0, 0, 0.5))  # px of the network
 

@@ -21,12 +21,18 @@ import torch
 from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cells import Cells, GridIndex, iou_with
 from napari_cervcell.detection import DetectionError, Progress, Scan, Tile, TileGrid, pick_device
+from napari_cervcell.detection.engines import TorchEngine
+from napari_cervcell.detection.tiles import CORE
 from napari_cervcell.errors import CervcellError
 from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
+from napari_cervcell.models.heads import Dense
 from napari_cervcell.priority import THREADS_GIVE_WAY
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
 Region = tuple[float, float, float, float]
+
+# whose last digits are the same however large the image
+EXACT = "cpu-openvino-f32" if pick_device("cpu") == "cpu-openvino" else "cpu-torch"
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +42,12 @@ def grid(sample: Slide, quick_model: Model) -> TileGrid:
 
 @pytest.fixture(scope="module")
 def region(grid: TileGrid) -> Region:
-    """A part of four tiles around a corner of the grid: every kind of border lies between them."""
+    """A part of four tiles around a corner of the grid: every kind of border lies between them.
+
+    They are of two blocks, so that each is looked at by itself.
+    """
     size = grid.size
-    return (0.9 * size, 0.9 * size, 1.1 * size, 1.1 * size)
+    return (1.9 * size, 0.9 * size, 2.1 * size, 1.1 * size)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +70,11 @@ def test_a_cell_on_a_border_is_reported_once(steps: list[Progress]) -> None:
 def test_no_cell_is_lost_at_a_border(steps: list[Progress], sample: Slide, quick_model: Model, grid: TileGrid) -> None:
     """What a model sees that looks at the border from its middle, the tiles see too."""
     size, (step, _) = grid.size, grid.steps
-    corner = 0.5 * size  # a square whose middle is the point where the four tiles meet
-    image = sample.read_scaled(corner, corner, size, size, step)
+    corner = 1.5 * size, 0.5 * size  # a square whose middle is the point where the four tiles meet
+    image = sample.read_scaled(*corner, size, size, step)
     with torch.inference_mode():
-        found = decode(predict(quick_model.network, to_input(image[None])), 0.6)[0].moved(corner, corner, step)
-    middle = np.abs(found.centres - size).min(1) < 60
+        found = decode(predict(quick_model.network, to_input(image[None])), 0.6)[0].moved(*corner, step)
+    middle = np.abs(found.centres - (2 * size, size)).min(1) < 60
     index = GridIndex(Cells.concatenate([s.cells for s in steps]).centres)
     assert middle.sum() > 0
     for x, y in found.centres[middle]:
@@ -141,7 +150,7 @@ def test_a_cell_on_the_border_of_what_another_model_scanned_is_there_once(
     scanned_case: Case, sample: Slide, next_model: Model, grid: TileGrid
 ) -> None:
     size = grid.size
-    (step,) = Scan(sample, next_model, region=(1.2 * size, 0.2 * size, 1.8 * size, 0.8 * size), case=scanned_case).run()
+    (step,) = Scan(sample, next_model, region=(2.2 * size, 0.2 * size, 2.8 * size, 0.8 * size), case=scanned_case).run()
     assert step.found > 100
     assert_each_once(scanned_case.detections().cells)
 
@@ -168,10 +177,10 @@ def test_what_stands_in_a_tile_that_cannot_be_read_is_not_found_again_beside_it(
 ) -> None:
     path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
     size = grid.size
-    scratch(path, 0.5 * size, 0.5 * size)
+    scratch(path, 1.5 * size, 0.5 * size)
     with open_slide(path) as slide:
         steps = list(Scan(slide, next_model, region=(*region[:2], region[2], 0.95 * size), case=scanned_case).run())
-    assert [(s.tile.x, s.readable) for s in steps] == [(0, False), (size, True)]
+    assert [(s.tile.x, s.readable) for s in steps] == [(size, False), (2 * size, True)]
     assert_each_once(scanned_case.detections().cells)
 
 
@@ -239,6 +248,93 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
     np.testing.assert_array_equal(saved_looks[as_found], looks[order])
 
 
+@pytest.fixture(scope="module")
+def square(grid: TileGrid) -> Region:
+    """Four tiles that are looked at together."""
+    return (0.5 * grid.size, 0.5 * grid.size, 1.5 * grid.size, 1.5 * grid.size)
+
+
+@pytest.fixture(scope="module")
+def together(sample: Slide, quick_model: Model, square: Region) -> list[Progress]:
+    scan = Scan(sample, quick_model, region=square, device=EXACT)
+    assert [block.across for block in scan.blocks] == [2]
+    return list(scan.run())
+
+
+def test_tiles_looked_at_together_have_the_cells_that_each_has_alone(
+    together: list[Progress], sample: Slide, quick_model: Model, square: Region
+) -> None:
+    """Within 1 px of the network and 0.01 of score, but for those that two tiles see on their border."""
+    alone = list(Scan(sample, quick_model, region=square, view=square, device=EXACT).run())
+    ours, theirs = ({s.tile: s.cells for s in steps} for steps in (together, alone))
+    assert ours.keys() == theirs.keys()
+    step = together[0].tile.size / 1024
+    for tile, cells in ours.items():
+        from_middle = np.abs(cells.centres - (tile.x, tile.y) - tile.size / 2).max(1)
+        middle = (cells.scores > 0.15) & (from_middle < 0.48 * tile.size)
+        assert middle.sum() > 20
+        for i in np.flatnonzero(middle):
+            same = np.abs(theirs[tile].boxes - cells.boxes[i]).max(1) <= step
+            assert same.sum() == 1
+            assert np.abs(theirs[tile].scores[same] - cells.scores[i]).max() <= 0.01
+    assert_each_once(Cells.concatenate(list(ours.values())))
+
+
+def test_a_scan_goes_on_in_the_middle_of_tiles_looked_at_together(
+    together: list[Progress], sample: Slide, quick_model: Model, square: Region, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    with open_case(tmp_path / "a.cervcell", sample) as case:
+        for step in Scan(sample, quick_model, region=square, case=case, device=EXACT).run(stop):
+            if step.done == 3:
+                stop.set()
+        (last,) = Scan(sample, quick_model, region=square, case=case, device=EXACT).run()
+        assert last.tile == together[-1].tile
+        found = case.detections().cells
+    whole = Cells.concatenate([s.cells for s in together])
+    orders = [np.lexsort(cells.boxes.T) for cells in (whole, found)]
+    np.testing.assert_array_equal(found.boxes[orders[1]], whole.boxes[orders[0]])
+    np.testing.assert_array_equal(found.scores[orders[1]], whole.scores[orders[0]])
+
+
+def test_where_pixels_are_lost_the_tiles_beside_them_are_looked_at(
+    together: list[Progress], sample: Slide, quick_model: Model, square: Region, tmp_path: Path, scratch: Callable
+) -> None:
+    path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
+    size = together[0].tile.size
+    scratch(path, 1.5 * size, 0.5 * size)
+    with open_slide(path) as slide:
+        steps = list(Scan(slide, quick_model, region=square).run())
+    assert {(s.tile.x, s.tile.y): s.readable for s in steps} == {
+        (0, 0): True,
+        (size, 0): False,
+        (0, size): True,
+        (size, size): True,
+    }
+    assert all(len(s.cells) > 20 for s in steps if s.readable)
+
+
+class SmallMemory(TorchEngine):
+    """A device that has room for one tile, not for four together."""
+
+    def __call__(self, pixels: np.ndarray) -> Dense:
+        if pixels.shape[1] > 2 * CORE:
+            raise MemoryError
+        return super().__call__(pixels)
+
+
+def test_where_memory_is_short_tiles_are_looked_at_one_by_one(
+    together: list[Progress], sample: Slide, quick_model: Model, square: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "napari_cervcell.detection.scan.make_engine", lambda model, device, *_: SmallMemory(model, device)
+    )
+    steps = list(Scan(sample, quick_model, region=square, device="cpu-torch").run())
+    assert [s.tile for s in steps] == [s.tile for s in together]
+    for ours, theirs in zip(steps, together, strict=True):
+        assert len(ours.cells) == pytest.approx(len(theirs.cells), abs=2)
+
+
 def test_glass_is_skipped(sample: Slide, quick_model: Model) -> None:
     whole = Scan(sample, quick_model)
     smear = Scan(sample, quick_model, foreground=foreground(sample))
@@ -258,8 +354,8 @@ def test_unreadable_tiles_are_skipped_counted_and_tried_again(
     """The scan goes on where some of the slide's pixels are lost, and looks there alone once they are back."""
     path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
     size = steps[0].tile.size
-    lost = Tile(size, size, size)
-    mend = scratch(path, 1.5 * size, 1.5 * size)  # in its middle: none of the others sees it in its halo
+    lost = Tile(2 * size, size, size)
+    mend = scratch(path, 2.5 * size, 1.5 * size)  # in its middle: none of the others sees it in its halo
     with open_slide(path) as slide, open_case(tmp_path / "a.cervcell", slide) as case:
         first = list(Scan(slide, quick_model, region=region, case=case).run())
         assert [s.tile for s in first if not s.readable] == [lost]

@@ -6,14 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cervcell.detection import TileGrid, plan
+from napari_cervcell.detection import Block, Tile, TileGrid, plan
 
 grids = st.builds(TileGrid, st.integers(1, 9000), st.integers(1, 9000), st.sampled_from([512, 1000, 1024, 2048]))
 
 
+def tiles_of(blocks: list[Block]) -> list[Tile]:
+    return [tile for block in blocks for tile in block.tiles]
+
+
 @given(grids)
 def test_the_tiles_cover_the_slide_once(grid: TileGrid) -> None:
-    tiles = plan(grid)
+    tiles = tiles_of(plan(grid))
     assert len(set(tiles)) == len(tiles)
     assert (
         sum((min(t.x + t.size, grid.width) - t.x) * (min(t.y + t.size, grid.height) - t.y) for t in tiles)
@@ -25,25 +29,48 @@ def test_the_tiles_cover_the_slide_once(grid: TileGrid) -> None:
 def test_what_is_on_screen_comes_first(grid: TileGrid, corners: tuple[float, float, float, float]) -> None:
     x1, x2 = sorted(corners[:2])
     y1, y2 = sorted(corners[2:])
-    tiles = plan(grid, view=(x1, y1, x2, y2))
+    blocks = plan(grid, view=(x1, y1, x2, y2))
+    tiles = tiles_of(blocks)
     right, bottom = min(x2, grid.width), min(y2, grid.height)
     empty = x1 >= x2 or y1 >= y2 or x1 >= grid.width or y1 >= grid.height
     seen = [not empty and t.x < right and t.x + t.size > x1 and t.y < bottom and t.y + t.size > y1 for t in tiles]
     assert seen == sorted(seen, reverse=True)
-    assert len(tiles) == len(plan(grid))
+    assert all(block.across == 1 for block in blocks[: sum(seen)])  # and soonest
+    assert sorted(tiles, key=str) == sorted(tiles_of(plan(grid)), key=str)
+
+
+@given(grids, st.data())
+def test_tiles_are_looked_at_together_where_that_is_less_work(grid: TileGrid, data: st.DataObject) -> None:
+    wanted = {tile.box: data.draw(st.booleans()) for tile in tiles_of(plan(grid))}
+    blocks = plan(grid, wanted=lambda *box: wanted[box])
+    for block in blocks:
+        side = block.across * grid.size
+        assert all(block.x <= t.x < block.x + side and block.y <= t.y < block.y + side for t in block.tiles)
+        assert len(block.tiles) == 1 if block.across == 1 else block.x % side == block.y % side == 0
+    alone = [(b.x // (2 * grid.size), b.y // (2 * grid.size)) for b in blocks if b.across == 1]
+    assert all(alone.count(place) <= 2 for place in alone)
+    assert all(len(b.tiles) >= 3 for b in blocks if b.across == 2)
+
+
+def test_a_block_of_which_some_is_done_stays_where_it_is() -> None:
+    (block,) = plan(TileGrid(2048, 2048, 1024))
+    left = block.without({(0, 0), (1024, 1024)})
+    assert (left.x, left.y, left.across) == (0, 0, 2)
+    assert [(t.x, t.y) for t in left.tiles] == [(1024, 0), (0, 1024)]
 
 
 def test_glass_is_not_scanned() -> None:
     grid = TileGrid(4096, 4096, 1024)
     assert plan(grid, wanted=lambda *box: False) == []
-    left = plan(grid, view=(2000, 0, 3000, 100), wanted=lambda x1, *rest: x1 == 2048)
+    left = tiles_of(plan(grid, view=(2000, 0, 3000, 100), wanted=lambda x1, *rest: x1 == 2048))
     assert [(t.x, t.y) for t in left] == [(2048, 1024 * i) for i in range(4)]
 
 
 def test_nothing_outside_the_region_is_scanned() -> None:
-    tiles = plan(TileGrid(9000, 9000, 1024), region=(1024, 2048, 2048, 2100), view=(0, 0, 9000, 9000))
+    grid, region = TileGrid(9000, 9000, 1024), (1024, 2048, 2048, 2100)
+    tiles = tiles_of(plan(grid, region=region, view=(0, 0, 9000, 9000)))
     assert [(t.x, t.y) for t in tiles] == [(1024, 2048)]
-    assert plan(TileGrid(9000, 9000, 1024), region=(-50, -50, -10, -10)) == []
+    assert plan(grid, region=(-50, -50, -10, -10)) == []
 
 
 def test_the_size_of_a_tile_follows_the_resolutions() -> None:
