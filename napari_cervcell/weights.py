@@ -1,4 +1,4 @@
-"""What a model file holds, weights and card, as far as no network is needed to read it."""
+"""Model files: which one ships, and what they hold, weights and card, as far as no network is needed to read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from safetensors import SafetensorError
 
 from .errors import CervcellError
 
-__all__ = ["ModelError", "header", "misfit", "read", "unpacked"]
+__all__ = [
+    "SHIPPED_MODEL",
+    "ModelError",
+    "header",
+    "misfit",
+    "read",
+    "unpacked",
+]
+
+SHIPPED_MODEL = Path(__file__).parent / "models" / "cervcell-lite0.safetensors"
 
 Weights = dict[str, NDArray[Any]]
 Card = dict[str, Any]

@@ -115,7 +115,7 @@ def retrieval(model: Model, fields: list[Field]) -> dict[str, Any]:
     """
     looks, labels, owners = [], [], []
     for i, field in enumerate(fields):
-        cells, found = predict_embedded(model, field, SURE)
+        cells, found, _ = predict_embedded(model, field, SURE)
         matched = match_points(cells, centres_of(field.boxes))
         looks.append(found[matched >= 0])
         labels.append(field.labels[matched[matched >= 0]])
@@ -158,7 +158,7 @@ def main() -> None:
     plain = Model(copy.deepcopy(made.network), made.card)
     plain.network.head.embedding = FromBackbone(plain.network.backbone)
     for field in test[:3]:
-        (before, _), (after, _) = predict_embedded(model, field), predict_embedded(made, field)
+        before, after = predict_embedded(model, field).cells, predict_embedded(made, field).cells
         if before.to_bytes() != after.to_bytes():
             raise SystemExit("The detections have changed.")
     backbone = retrieval(plain, test)

@@ -34,7 +34,7 @@ def named_cells(model: Model, fields: list[Field]) -> dict[tuple[int, int], list
     results = [judged(model, field) for field in fields]
     threshold = score_cells(results, model.taxonomy.names)["threshold"]
     pairs: dict[tuple[int, int], list[Named]] = {}
-    for field, (found, points, labels) in zip(fields, results, strict=True):
+    for field, (found, points, labels, _) in zip(fields, results, strict=True):
         cells = found[found.scores >= threshold]
         matched = match_points(cells, points)
         for i in np.flatnonzero(matched >= 0):

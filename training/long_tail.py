@@ -22,7 +22,7 @@ from experiments.table import Table, arguments, dots, fields_by_split
 from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells, centres_of
-from napari_cervcell.learning.evaluation import match_points, score_cells
+from napari_cervcell.learning.evaluation import Judged, match_points, score_cells
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.losses import GradientBalance, named_loss
 from napari_cervcell.taxonomy import BETHESDA
@@ -121,9 +121,9 @@ def figures(found: Sequence[Sequence[Cells]], fields: Sequence[Field]) -> dict[s
         n = sum(map(len, points))
         if n:
             surest = [of[c][np.argsort(-of[c].scores, kind="stable")[:100]] for of in found]
-            said = [(cells, p, np.zeros(len(p), np.int16)) for cells, p in zip(surest, points, strict=True)]
+            said = [Judged(cells, p, np.zeros(len(p), np.int16)) for cells, p in zip(surest, points, strict=True)]
             aps[name] = score_cells(said, ["cell"])["ap"]
-            recalls[name] = sum(int((match_points(cells, p) >= 0).sum()) for cells, p, _ in said) / n
+            recalls[name] = sum(int((match_points(cells, p) >= 0).sum()) for cells, p, *_ in said) / n
     shown = {"mAP": float(np.mean(list(aps.values())))}
     for group, members in GROUPS.items():
         shown[f"AP {group}"] = float(np.mean([aps[m] for m in members if m in aps] or [0]))

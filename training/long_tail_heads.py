@@ -68,7 +68,7 @@ def found(model: nn.Module, rule: Classifiers, seen: Seen, field: Field) -> list
         logits = rule.logits(dense)[0]
     scores = odds(logits) if rule.exclusive else logits
     of_class = [Dense(z[None], dense.classes, dense.sides) for z in scores]
-    return [peaks(d, 0.0, seen.checked[0]).moved(0, 0, MPP / field.mpp) for d in of_class]
+    return [peaks(d, 0.0, seen.checked[0]).cells.moved(0, 0, MPP / field.mpp) for d in of_class]
 
 
 def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:

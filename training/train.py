@@ -2,6 +2,7 @@
 
     python training/train.py --data DIR [--out napari_cervcell/models/cervcell-lite0.safetensors]
     python training/train.py --data DIR --head atss --backbone resnet-18 [--weights resnet18.pth] --out FILE
+    python training/train.py --data DIR --start MODEL --teachers MODEL MODEL --out FILE
 
 DIR is laid out like the CRIC fields: ``images/``, ``images.csv``, ``points.csv``. Fields are split by
 ``training/splits.csv``. With ``--final`` it learns from train and val (the recipe being settled on val), otherwise
@@ -10,7 +11,8 @@ evaluate`` runs. Any head and backbone learns by the same recipe; EfficientNet-L
 the torchvision weights that `--weights` names, all others from nothing.
 
 It learns in two stages. The second goes on from what the first gave, more gently, with that as its teacher too: what it
-thinks of every field is learnt beside the labels, which miss cells. ``--start MODEL`` begins with the second.
+thinks of every field is learnt beside the labels, which miss cells. ``--start MODEL`` begins with the second, and
+``--teachers`` has it learn from the mean of what several models think.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from napari_cervcell.learning.fields import BOX_UM, Field, read_fields, split_na
 from napari_cervcell.learning.fitting import FitSettings, Step, fit
 from napari_cervcell.learning.fresh import load_imagenet
 from napari_cervcell.learning.objective import Objective
+from napari_cervcell.learning.opinion import Opinion
 from napari_cervcell.models import (
     BACKBONES,
     DEFAULT_CONFIG,
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=DEFAULT_CONFIG["width"], help="maps of the neck and the head")
     parser.add_argument("--weights", type=Path, help="torchvision weights of a ResNet")
     parser.add_argument("--start", type=Path, help="a model that has been through the first stage")
+    parser.add_argument("--teachers", type=Path, nargs="+", help="of the second stage (default: the first stage's own)")
     parser.add_argument("--cross-entropy", action="store_true", help="find cells by this in place of Grad-Libra")
     parser.add_argument("--final", action="store_true", help="learn from train and val")
     parser.add_argument("--steps", type=int, default=3400)
@@ -166,10 +170,12 @@ def main() -> None:
     if args.start is None:
         averaged = taught(network, settings=settings, seed=args.seed)
     else:
-        averaged = load_model(args.start).network
-    teacher = Model(averaged, card)
+        begun = load_model(args.start)
+        averaged = begun.network
+        card["training"] |= {"start": begun.id, "start_training": begun.card["training"]}
+    teachers = [load_model(path) for path in args.teachers or ()] or [Model(averaged, card)]
     for field in fields:
-        field.opinion = opinion_of(teacher, field)
+        field.opinion = mean_opinion(teachers, field)
     settings = replace(
         settings,
         steps=args.second_steps,
@@ -182,6 +188,7 @@ def main() -> None:
         "minutes": round((time.monotonic() - start) / 60, 1),
         "progress": 1.0,
         "margin": MARGIN,
+        "teachers": [teacher.name for teacher in teachers],
     }
     card["metrics"] = {
         "on": "test fields of training/splits.csv",
@@ -191,6 +198,12 @@ def main() -> None:
     part.unlink(missing_ok=True)
     print(f"saved {args.out}")
     print(json.dumps(card["metrics"], indent=2))
+
+
+def mean_opinion(teachers: list[Model], field: Field) -> Opinion:
+    """Return what models of one mpp think of a field on average."""
+    opinions = [opinion_of(teacher, field) for teacher in teachers]
+    return replace(opinions[0], logits=np.mean([opinion.logits for opinion in opinions], axis=0))
 
 
 def stage(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells
 from napari_cervcell.learning.alignment import DualAlignment, ramp
-from napari_cervcell.learning.evaluation import match_points, score_cells
+from napari_cervcell.learning.evaluation import Judged, match_points, score_cells
 from napari_cervcell.learning.teacher import calibrate, with_pseudo_labels
 from napari_cervcell.models import STRIDE
 from napari_cervcell.taxonomy import BETHESDA
@@ -190,9 +190,9 @@ class FromProposals(nn.Module):
 
 def judged(model: nn.Module, sheets: Sequence[Sheet]) -> dict[str, float]:
     """Return the figures of finding, and the mean recall over classes of the cells that were found."""
-    results = [(named(model, s), points_of(s), s.labels) for s in sheets]
+    results = [Judged(named(model, s), points_of(s), s.labels) for s in sheets]
     accuracy = score_cells(results, BETHESDA.names)["balanced_accuracy"]
-    return figures([(found, points) for found, points, _ in results]) | {"balanced_accuracy": accuracy}
+    return figures([(found, points) for found, points, *_ in results]) | {"balanced_accuracy": accuracy}
 
 
 def named(model: nn.Module, sheet: Sheet, lowest: float = 0.002) -> Cells:

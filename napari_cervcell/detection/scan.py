@@ -272,7 +272,7 @@ class Scan:
             if pixels is None:
                 result += [(tile, None) for tile in block.tiles]
                 continue
-            cells, looks = next(found)
+            cells, looks, _ = next(found)
             short = looks.astype(np.float16)
             for tile in block.tiles:
                 column, row = (tile.x - block.x) // tile.size, (tile.y - block.y) // tile.size

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..cells import Cells, centres_of
-from ..models import NOTHING, Model, decode_embedded, predict, to_input
+from ..models import NOTHING, Decoded, Model, decode_embedded, predict, to_input
 from ..models.heads import Dense
 from .fields import Field
 from .opinion import Opinion
 
 __all__ = [
     "HIT_RADIUS",
+    "Judged",
     "Look",
     "evaluate",
     "judged",
@@ -42,20 +43,18 @@ _RIM = 32
 
 def predict_field(model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None) -> Cells:
     """Return what `model` finds in the whole of `field`, boxes in px of the field's image; `look` as in `evaluate`."""
-    return predict_embedded(model, field, threshold, look)[0]
+    return predict_embedded(model, field, threshold, look).cells
 
 
-def predict_embedded(
-    model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None
-) -> tuple[Cells, NDArray[np.float32]]:
-    """As :func:`predict_field`, with what each cell looks like beside it; see :func:`~..models.decode_embedded`."""
+def predict_embedded(model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None) -> Decoded:
+    """As :func:`predict_field`, with what else the model says of each cell."""
     dense, scale = _dense(model, field, look)
     height, width = field.rgb.shape[:2]
-    cells, looks = decode_embedded(dense, threshold)[0]
+    cells, looks, shares = decode_embedded(dense, threshold)[0]
     found = Cells((cells.boxes - _RIM) * np.tile(scale, 2), cells.labels, cells.scores, cells.class_scores)
     x, y = found.centres.T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return found[inside], looks[inside]
+    return Decoded(found[inside], looks[inside], shares[inside])
 
 
 def _dense(model: Model, field: Field, look: Look | None) -> tuple[Dense, NDArray[np.float32]]:
@@ -124,17 +123,32 @@ def _curve(scores: NDArray[np.floating[Any]], hit: NDArray[np.bool_], n: int) ->
     return _Curve(precision, recall, scores[order].astype(np.float64))
 
 
-Judged = tuple[Cells, NDArray[np.float32], NDArray[np.int16]]
-"""Detections in the annotated part of a field, and its cells: points (m, 2) and labels (m,); px of its image."""
+class Judged(NamedTuple):
+    """Detections in the annotated part of a field, and its cells.
+
+    Attributes
+    ----------
+    cells : Cells
+        n of them, px of the field's image.
+    points : float32 (m, 2)
+    labels : int16 (m,)
+    shares : float32 (n, C), optional
+        How likely each detection is of each class; without them it is only told of the likeliest.
+    """
+
+    cells: Cells
+    points: NDArray[np.float32]
+    labels: NDArray[np.int16]
+    shares: NDArray[np.float32] | None = None
 
 
 def judged(model: Model, field: Field, look: Look | None = None) -> Judged:
     """Return what `model` finds in the annotated part of `field` beside what is there."""
-    cells = predict_field(model, field, look=look)
+    cells, _, shares = predict_embedded(model, field, look=look)
     x, y = cells.centres.T
     x1, y1, x2, y2 = field.checked[0]
     inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
-    return cells[inside], centres_of(field.boxes), field.labels
+    return Judged(cells[inside], centres_of(field.boxes), field.labels, shares[inside])
 
 
 def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, Any]:
@@ -152,14 +166,19 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
     dict
         ``ap``, ``f1``, ``precision``, ``recall``, ``threshold`` (class ignored; the threshold is that of the best F1),
         ``balanced_accuracy`` (mean over classes of the share of found cells that got the right class),
-        ``per_class`` (name -> ap with the class matching, recall of found cells, n), ``n_images``, ``n_cells``.
+        ``per_class`` (name -> ap, recall of found cells, n), ``mean_ap`` and ``mean_ap_named`` (over the classes that
+        are there), ``n_images``, ``n_cells``.
+
+        A class's AP is that of VOC and COCO: every detection is ranked by how likely it is a cell of this class, and
+        only cells of the class are hits. In ``mean_ap_named`` each detection counts for its likeliest class alone, as
+        the window shows it: that falls short where a rare class is often second.
     """
-    scores = np.concatenate([np.zeros(0, np.float32), *(c.scores for c, _, _ in results)])
-    said = np.concatenate([np.zeros(0, np.int16), *(c.labels for c, _, _ in results)])
-    true = np.concatenate([np.zeros(0, np.int16), *(labels for _, _, labels in results)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(c.scores for c, *_ in results)])
+    said = np.concatenate([np.zeros(0, np.int16), *(c.labels for c, *_ in results)])
+    true = np.concatenate([np.zeros(0, np.int16), *(labels for _, _, labels, _ in results)])
     found = np.full(len(scores), -1, np.int64)  # index of the matched point over all fields
     offset = start = 0
-    for cells, points, _ in results:
+    for cells, points, *_ in results:
         matched = match_points(cells, points)
         found[start : start + len(cells)] = np.where(matched >= 0, matched + offset, -1)
         start, offset = start + len(cells), offset + len(points)
@@ -180,29 +199,42 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
         if recall is not None:
             recalls.append(recall)
         per_class[name] = {"ap": _class_ap(results, c) if n else None, "recall": recall, "n": n}
+    there = [c for c, of in enumerate(per_class.values()) if of["n"]]
     return {
         "ap": curve.ap,
         "f1": float(f1[best]) if best >= 0 else 0.0,
         "precision": float(curve.precision[best]) if best >= 0 else 0.0,
         "recall": float(curve.recall[best]) if best >= 0 else 0.0,
         "threshold": threshold,
-        "balanced_accuracy": float(np.mean(recalls)) if recalls else 0.0,
+        "balanced_accuracy": _mean(recalls),
+        "mean_ap": _mean([_class_ap(results, c) for c in there]),
+        "mean_ap_named": _mean([_class_ap(results, c, named=True) for c in there]),
         "per_class": per_class,
         "n_images": len(results),
         "n_cells": len(true),
     }
 
 
-def _class_ap(results: Sequence[Judged], c: int) -> float:
-    """AP of one class: only its detections, ranked by cell score times class score, against only its points."""
+def _class_ap(results: Sequence[Judged], c: int, named: bool = False) -> float:
+    """AP of one class: detections ranked by cell score times class score, against only its points.
+
+    If `named`, or where it is not known how likely they are of each class, only those that are likeliest of this one.
+    """
     ranked, hits, n = [], [], 0
-    for cells, points, labels in results:
-        mine = cells[cells.labels == c]
-        mine.scores = mine.scores * mine.class_scores
+    for cells, points, labels, shares in results:
+        if named or shares is None:
+            mine = cells[cells.labels == c]
+            mine.scores = mine.scores * mine.class_scores
+        else:
+            mine = replace(cells, scores=cells.scores * shares[:, c])
         ranked.append(mine.scores)
         hits.append(match_points(mine, points[labels == c]) >= 0)
         n += int((labels == c).sum())
     return _curve(np.concatenate(ranked), np.concatenate(hits), n).ap
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..files import written_whole
 from ..taxonomy import Taxonomy
-from ..weights import ModelError, header, misfit, read, unpacked
+from ..weights import SHIPPED_MODEL, ModelError, header, misfit, read, unpacked
 from .network import Network, build
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
     "model_from_bytes",
     "save_model",
 ]
-
-SHIPPED_MODEL = Path(__file__).with_name("cervcell-lite0.safetensors")
 
 _UNLIKELY = 4.0  # logits below all other classes: a class is not named before it has been learnt
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -164,22 +164,34 @@ def both_looks(upright: Dense, turned: Dense | None = None) -> Dense:
     return Dense((upright.cell + cell) / 2, (upright.classes + classes) / 2, (upright.sides + sides) / 2, embedding)
 
 
+class Decoded(NamedTuple):
+    """The cells of an image, and what a network says of each beside its likeliest class.
+
+    Attributes
+    ----------
+    cells : Cells
+        n of them, boxes in px of the network's input.
+    looks : float32 (n, d)
+        Embeddings of unit length: the product of two is how alike two cells are. d is 0 where the network has none.
+    shares : float32 (n, C)
+        How likely a cell is of each class, given that it is one; they sum to 1.
+    """
+
+    cells: Cells
+    looks: NDArray[np.float32]
+    shares: NDArray[np.float32]
+
+
 def decode(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[Cells]:
-    """Turn dense predictions into cells, one `Cells` an image, boxes in px of the network's input.
+    """Return the cells alone of :func:`decode_embedded`."""
+    return [of.cells for of in decode_embedded(dense, threshold, iou)]
+
+
+def decode_embedded(dense: Dense, threshold: float = 0.05, iou: float = OVERLAP) -> list[Decoded]:
+    """Turn dense predictions into cells, a `Decoded` for every image.
 
     A cell is a location that is the highest of its 3 x 3 neighbourhood with a probability of at least `threshold`;
     of two whose boxes overlap by more than `iou` the better one stays.
-    """
-    return [cells for cells, _ in decode_embedded(dense, threshold, iou)]
-
-
-def decode_embedded(
-    dense: Dense, threshold: float = 0.05, iou: float = OVERLAP
-) -> list[tuple[Cells, NDArray[np.float32]]]:
-    """As :func:`decode`, with what each cell looks like beside it.
-
-    Returns, for every image, its `Cells` (n) and their embeddings float32 (n, d) of unit length in the same order:
-    the product of two is how alike two cells are. d is 0 where the network has no embedding.
     """
     cell = torch.sigmoid(dense.cell.float())
     peak = torch.nn.functional.max_pool2d(cell[:, None], 3, 1, 1)[:, 0]
@@ -187,7 +199,8 @@ def decode_embedded(
     x, y = (col + 0.5) * STRIDE, (row + 0.5) * STRIDE
     left, top, right, bottom = dense.sides.float()[image, :, row, col].unbind(1)
     boxes = torch.stack([x - left, y - top, x + right, y + bottom], 1)
-    share, label = torch.softmax(dense.classes.float()[image, :, row, col], 1).max(1)
+    shares = torch.softmax(dense.classes.float()[image, :, row, col], 1)
+    share, label = shares.max(1)
     found = Cells(
         boxes.cpu().numpy(),
         label.cpu().numpy().astype(np.int16),
@@ -199,10 +212,10 @@ def decode_embedded(
         factor = cell.shape[-1] // dense.embedding.shape[-1]
         raw = dense.embedding[image, :, row // factor, col // factor].float()
         looks = torch.nn.functional.normalize(raw, dim=1).cpu().numpy()
-    of_image = image.cpu().numpy()
-    result: list[tuple[Cells, NDArray[np.float32]]] = []
+    of_image, of_class = image.cpu().numpy(), shares.cpu().numpy()
+    result: list[Decoded] = []
     for i in range(len(dense.cell)):
         mine = np.flatnonzero(of_image == i)
         mine = mine[suppress(found[mine], iou)]
-        result.append((found[mine], looks[mine]))
+        result.append(Decoded(found[mine], looks[mine], of_class[mine]))
     return result

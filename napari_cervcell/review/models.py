@@ -1,22 +1,32 @@
-"""The model of a round out of a case and into it, as a file."""
+"""The models of a case: what they are called, and out of it and into it as files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from ..casefile import Case
+from ..casefile import Case, Round
 from ..files import written_whole
+from ..weights import SHIPPED_MODEL
 from .verdicts import ReviewError
 
-__all__ = ["export_model", "import_model", "left_threshold", "usual_threshold"]
+__all__ = ["described", "export_model", "import_model", "left_threshold", "state_of", "usual_threshold"]
+
+
+def described(round_: Round) -> str:
+    """Return what reviewers call the model of a round: "Round 3 (promoted)"."""
+    return f"Round {round_.id} ({state_of(round_)})"
+
+
+def state_of(round_: Round) -> str:
+    """Return what became of a round in a word; a model that was brought in is "imported"."""
+    return "imported" if "imported" in round_.settings else round_.state
 
 
 def usual_threshold() -> float:
     """Return the score from which the shipped model's detections are shown, read from its card: that needs no torch."""
-    card = Path(__file__).parents[1] / "models" / "cervcell-lite0.json"
     try:
-        return float(json.loads(card.read_text(encoding="utf-8"))["threshold"])
+        return float(json.loads(SHIPPED_MODEL.with_suffix(".json").read_text(encoding="utf-8"))["threshold"])
     except (OSError, ValueError, KeyError):
         return 0.5
 

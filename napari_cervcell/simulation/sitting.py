@@ -207,7 +207,7 @@ def _measured(model: Model, held_out: Sequence[Field]) -> Point:
     best = score_cells(results, model.taxonomy.names)
     hits = shown = 0
     right, all_ = (np.zeros(len(model.taxonomy), np.int64) for _ in range(2))
-    for cells, points, labels in results:
+    for cells, points, labels, _ in results:
         cells = cells[cells.scores >= model.threshold]
         matched = match_points(cells, points)
         hit = matched >= 0

@@ -15,7 +15,7 @@ from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import ClassesChanged, Report, Session
 from ..review.comparison import Comparison, compare
-from ..review.models import export_model, import_model, usual_threshold
+from ..review.models import described, export_model, import_model, usual_threshold
 from ..review.places import case_path_for
 from ..slides import Slide
 from .memory import Memory
@@ -243,7 +243,7 @@ class Desk(QObject):
 
     def models(self) -> list[tuple[str, int | None]]:
         """Return what can detect: (name, round id, None for the shipped model), the model in use first."""
-        made = [(f"Round {r.id} ({r.state})", r.id) for r in self._case.rounds() if r.has_model] if self._case else []
+        made = [(described(r), r.id) for r in self._case.rounds() if r.has_model] if self._case else []
         choices: list[tuple[str, int | None]] = [*reversed(made), ("Shipped model", None)]
         active = self._case.active_round if self._case else None
         return sorted(choices, key=lambda choice: choice[1] != active)

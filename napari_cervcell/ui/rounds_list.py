@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..review.models import state_of
 from .comparison_dialog import ComparisonDialog
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _name(round_id: int | None) -> str:
 
 def _in_short(round_: Round) -> str:
     """Return "candidate · 14:32 · 61 → 72 % of 9 · ada"."""
-    parts = ["imported" if "imported" in round_.settings else round_.state]
+    parts = [state_of(round_)]
     started = datetime.fromisoformat(round_.started).astimezone()
     parts.append(f"{started:%H:%M}" if started.date() == datetime.now().date() else f"{started:%d %b}")
     if agreement := round_.metrics.get("agreement"):

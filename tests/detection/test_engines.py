@@ -58,10 +58,10 @@ def test_openvino_finds_what_torch_finds(shipped_model: Model, tiles: np.ndarray
 
 @needs_openvino
 def test_openvino_says_what_cells_look_like_as_torch_does(shipped_model: Model, tiles: np.ndarray) -> None:
-    (cells, looks), *_ = decode_embedded(TorchEngine(shipped_model, "cpu-torch")(tiles[:1]), 0.5)
+    (cells, looks, _), *_ = decode_embedded(TorchEngine(shipped_model, "cpu-torch")(tiles[:1]), 0.5)
     assert looks.shape == (len(cells), 128)
     for name, like in (("cpu-openvino-f32", 0.9999), ("cpu-openvino", 0.98)):
-        others, their_looks = decode_embedded(make_engine(shipped_model, name, SIDE, SIDE)(tiles[:1]), 0.3)[0]
+        others, their_looks, _ = decode_embedded(make_engine(shipped_model, name, SIDE, SIDE)(tiles[:1]), 0.3)[0]
         for box, look in zip(cells.boxes, looks, strict=True):
             same = np.abs(others.boxes - box).max(1) <= 1
             assert (their_looks[same] @ look).min(initial=1) > like

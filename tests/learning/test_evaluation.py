@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_cervcell.cells import Cells
-from napari_cervcell.learning.evaluation import evaluate, match_points, score_cells
+from napari_cervcell.learning.evaluation import Judged, evaluate, match_points, score_cells
 from napari_cervcell.learning.fields import DataError, read_fields, split_names
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import Model
@@ -53,7 +53,7 @@ def test_figures_counted_by_hand() -> None:
         np.array([0, 1], np.int16),
     )
     field_b = (cells_at((50, 50, 0.6, 2)), points((50, 50), (400, 400)), np.array([2, 2], np.int16))
-    figures = score_cells([field_a, field_b], BETHESDA.names)
+    figures = score_cells([Judged(*field_a), Judged(*field_b)], BETHESDA.names)
     # precision at the hits 1, 2/3, 3/4; its envelope 1, 3/4, 3/4; each hit adds a recall of 1/4
     assert figures["ap"] == pytest.approx((1 + 0.75 + 0.75) / 4)
     assert figures["precision"] == pytest.approx(3 / 4)
@@ -67,8 +67,23 @@ def test_figures_counted_by_hand() -> None:
     assert (figures["n_images"], figures["n_cells"]) == (2, 4)
 
 
+def test_each_class_ranks_every_detection_by_how_likely_it_is_of_it() -> None:
+    """Both cells are HSIL, the second likelier SCC: as HSIL it still comes before the false one."""
+    cells = cells_at((100, 100, 0.9, 4), (300, 100, 0.8, 5), (500, 500, 0.9, 4))
+    shares = np.zeros((3, 6), np.float32)
+    shares[:, 4], shares[:, 5] = (0.9, 0.4, 0.3), (0.1, 0.6, 0.2)
+    cells.class_scores = shares[np.arange(3), cells.labels]
+    here = points((100, 100), (300, 100)), np.array([4, 4], np.int16)
+    figures = score_cells([Judged(cells, *here, shares)], BETHESDA.names)
+    assert figures["per_class"]["HSIL"]["ap"] == pytest.approx(1)
+    # of the classes that are there, which is one
+    assert figures["mean_ap"] == pytest.approx(1)
+    assert figures["mean_ap_named"] == pytest.approx(1 / 2)
+    assert figures["balanced_accuracy"] == pytest.approx(1 / 2)
+
+
 def test_nothing_found_is_zero_and_not_an_error() -> None:
-    figures = score_cells([(Cells(), points((1, 1)), np.zeros(1, np.int16))], BETHESDA.names)
+    figures = score_cells([Judged(Cells(), points((1, 1)), np.zeros(1, np.int16))], BETHESDA.names)
     assert (figures["ap"], figures["f1"], figures["balanced_accuracy"]) == (0, 0, 0)
 
 

@@ -44,7 +44,7 @@ def test_a_head_learns_to_find_drawn_cells(head: str, rotations: int) -> None:
     settings = FitSettings(steps=80, batch=4, rate=rate, backbone_rate=rate, average=0.9, frozen=0)
     network = fit(build(config), sampler, objective, settings)
     with torch.inference_mode():
-        cells, looks = decode_embedded(network(to_input(field.rgb[None])), 0.4)[0]
+        cells, looks, _ = decode_embedded(network(to_input(field.rgb[None])), 0.4)[0]
     distance = np.hypot(*(np.array(CENTRES)[:, None] - cells.centres).transpose(2, 0, 1))
     assert (distance.min(1) < 6).all(), "every drawn cell is found"
     assert len(cells) == len(CENTRES), "and nothing else"

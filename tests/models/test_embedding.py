@@ -40,7 +40,7 @@ def test_every_cell_has_its_own_128_numbers_of_unit_length_in_its_order() -> Non
         cell[image, row, column] = logit
         embedding[image, 10 * row + column, row // 2, column // 2] = 7.0
     dense = Dense(cell, torch.zeros(2, 6, 8, 8), torch.full((2, 4, 8, 8), 3.0), embedding)
-    (first, looks), (second, other) = decode_embedded(dense)
+    (first, looks, _), (second, other, _) = decode_embedded(dense)
     assert looks.shape == (2, 128)
     assert looks.dtype == np.float32
     for cells, numbers in ((first, looks), (second, other)):
@@ -75,7 +75,7 @@ def test_an_embedding_changes_no_detection_and_models_without_one_work_as_ever(
 ) -> None:
     image = to_input(sample.read_scaled(2000, 2000, 640, 640, 2.0)[None])
     with torch.inference_mode():
-        (cells, looks), (before, none) = (
+        (cells, looks, _), (before, none, _) = (
             decode_embedded(predict(m.network, image), 0.1)[0]
             for m in (shipped_model, model_from_bytes(without.to_bytes()))
         )
@@ -92,7 +92,7 @@ def test_cells_look_most_like_those_of_their_class(shipped_model: Model, sample:
     for left, top in ((3200, 1600), (6400, 4800), (8000, 0), (9600, 3200)):
         image = sample.read_scaled(left, top, 1638, 1638, 1.6)
         with torch.inference_mode():
-            cells, found = decode_embedded(predict(shipped_model.network, to_input(image[None])), 0.5)[0]
+            cells, found, _ = decode_embedded(predict(shipped_model.network, to_input(image[None])), 0.5)[0]
         centres = cells.moved(left, top, 1.6).centres
         distances = np.hypot(*(centres[:, None] - np.stack([table["x"], table["y"]], 1)[None]).transpose(2, 0, 1))
         near = distances.min(1) < 24

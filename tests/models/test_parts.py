@@ -39,8 +39,10 @@ def test_any_head_on_any_backbone_answers_at_every_location(head: str, backbone:
     assert torch.sigmoid(dense.cell).mean() < 0.1
     width = dense.sides[:, 0] + dense.sides[:, 2]
     assert 12 < float(width.median()) < 48
-    cells, looks = decode_embedded(dense, 0.0)[0]
+    cells, looks, shares = decode_embedded(dense, 0.0)[0]
     assert looks.shape == (len(cells), 8)
+    assert shares.shape == (len(cells), 6)
+    np.testing.assert_array_equal(shares.max(1), cells.class_scores)
 
 
 @pytest.mark.parametrize(("head", "rotations"), [*((head, 1) for head in HEADS), ("fcos", 4), ("yolof", 8)])

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells, centres_of
-from napari_cervcell.learning.evaluation import match_points, score_cells
+from napari_cervcell.learning.evaluation import Judged, match_points, score_cells
 from napari_cervcell.learning.fields import BOX_UM
 from napari_cervcell.learning.targets import assign
-from napari_cervcell.models import decode
+from napari_cervcell.models import Decoded, decode_embedded
 from napari_cervcell.models.heads import Dense
 
 from .features import MPP, Sheet
@@ -138,16 +138,17 @@ def decoded(logits: Tensor, sheet: Sheet, lowest: float) -> Cells:
     """Return the cells of a map of logits (h, w) in the annotated part of a sheet, boxes in px of the field's image."""
     half = torch.full((1, 4, *logits.shape), BOX_UM / MPP / 2)
     dense = Dense(logits[None], torch.zeros(1, 1, *logits.shape), half)
-    return peaks(dense, lowest, sheet.checked[0]).moved(0, 0, MPP / sheet.field.mpp)
+    return peaks(dense, lowest, sheet.checked[0]).cells.moved(0, 0, MPP / sheet.field.mpp)
 
 
-def peaks(dense: Dense, lowest: float, annotated: NDArray[np.float32]) -> Cells:
+def peaks(dense: Dense, lowest: float, annotated: NDArray[np.float32]) -> Decoded:
     """Return the cells that an answer of one image has in a rectangle (4,); px of the network's input."""
     most = float(torch.sigmoid(dense.cell.flatten().topk(min(_MOST, dense.cell.numel())).values[-1]))
-    cells = decode(dense, max(lowest, most))[0]
-    x, y = cells.centres.T
+    found = decode_embedded(dense, max(lowest, most))[0]
+    x, y = found.cells.centres.T
     x1, y1, x2, y2 = annotated
-    return cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]
+    inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)
+    return Decoded(*(of[inside] for of in found))
 
 
 def detect(model: Callable[[Tensor], Tensor], sheet: Sheet, lowest: float = _LOWEST) -> Cells:
@@ -161,7 +162,7 @@ def figures(results: Sequence[tuple[Cells, NDArray[np.float32]]]) -> dict[str, f
     `results` has (cells, points (m, 2)) for each field, in px of its image. The calibration error is the mean
     difference between a detection's score and the share of hits among its like (ten bins, scores from 0.1 on).
     """
-    said = score_cells([(c, p, np.zeros(len(p), np.int16)) for c, p in results], ["cell"])
+    said = score_cells([Judged(c, p, np.zeros(len(p), np.int16)) for c, p in results], ["cell"])
     scores = np.concatenate([c.scores for c, _ in results])
     hit = np.concatenate([match_points(c, p) >= 0 for c, p in results])
     points = sum(len(p) for _, p in results)
