@@ -18,7 +18,7 @@ CORE = 0.15
 RING = 0.3
 """Those between CORE and RING are left out: they see the cell, but are not its centre."""
 
-_CANDIDATES = 9  # ATSS: locations nearest to the centre, from which it picks
+_CANDIDATES = 45  # ATSS: locations nearest to the centre, from which it picks; its paper: nine on each of five levels
 _MATCHES = 4  # YOLOF: anchors matched with every cell, large or small
 _FARTHEST, _NEAR_YOLOF = 0.15, 0.7  # YOLOF: matches that overlap less are left out, and others that overlap more
 _NEAR_YOLLO = 0.6  # YOLOv2: anchors that overlap more than this, but not best, are left out
@@ -35,8 +35,9 @@ class Assignment:
     ----------
     head : str
         A key of `models.HEADS`. FCOS and RepPoints take the middle of a cell; ATSS as many of the nearest locations as
-        stand out by overlap (its adaptive threshold); YOLOF the same number of nearest ones for every cell, so that
-        large cells do not outweigh small ones; YOLLO, as YOLOv2, the one that holds the centre.
+        stand out by overlap (its adaptive threshold), and leaves out others above their mean, which on one fine grid
+        see the cell nearly as well; YOLOF the same number of nearest ones for every cell, so that large cells do not
+        outweigh small ones; YOLLO, as YOLOv2, the one that holds the centre.
     anchor : float
         Side of the box that a location stands for where overlaps count, px of the network's input.
     """
@@ -78,9 +79,9 @@ def _middle(x: _Grid, y: _Grid, reach: _Grid, box: NDArray[np.float32], anchor: 
 def _adaptive(x: _Grid, y: _Grid, reach: _Grid, box: NDArray[np.float32], anchor: float) -> tuple[_Mask, _Mask]:
     near = _nearest(reach, _CANDIDATES)
     overlap = _overlap(x, y, box, anchor)
-    stands_out = overlap >= overlap[near].mean() + overlap[near].std(ddof=1)
+    mean, deviation = overlap[near].mean(), overlap[near].std(ddof=1)
     inside = (x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3])
-    return near & stands_out & inside, np.zeros_like(near)
+    return near & inside & (overlap >= mean + deviation), near & (overlap >= mean)
 
 
 def _uniform(x: _Grid, y: _Grid, reach: _Grid, box: NDArray[np.float32], anchor: float) -> tuple[_Mask, _Mask]:

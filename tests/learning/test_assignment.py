@@ -42,16 +42,20 @@ def test_yolof_leaves_out_matches_that_overlap_too_little() -> None:
     assert (~t.known).sum() == 3
 
 
-def test_atss_takes_what_stands_out_among_the_nearest_nine() -> None:
-    """In the middle of a location: overlaps 1, 4 x 0.765, 4 x 0.602; the mean and a deviation is 0.855."""
+def test_atss_takes_what_stands_out_among_the_nearest() -> None:
+    """In the middle of a location: of 45 overlaps the mean is 0.461, the deviation 0.164, together 0.625.
+
+    1 location overlaps by 1 and 4 by 0.765; of the others 4 by 0.601, 4 by 0.579 and 8 by 0.466.
+    """
     t = targets("atss", boxes((82, 82)), checked=True)
-    assert [(int(r), int(c)) for r, c in t.cell.nonzero()] == [(20, 20)]
-    assert t.known.all(), "it leaves nothing out"
+    positive = [(int(r), int(c)) for r, c in t.cell.nonzero()]
+    assert positive == [(19, 20), (20, 19), (20, 20), (20, 21), (21, 20)]
+    assert (~t.known).sum() == 16, "what sees it better than most is no background"
 
 
 def test_atss_adapts_to_where_a_cell_lies() -> None:
     t = targets("atss", boxes((80, 80)))  # between four locations
-    assert t.cell.sum() == 4
+    assert t.cell.sum() == 12
 
 
 @pytest.mark.parametrize("head", HEADS)
