@@ -37,7 +37,7 @@ __all__ = [
 NOTHING = 127
 """Grey level outside an image: 0 in the network's input, as the padding of its convolutions."""
 
-OVERLAP = 0.5
+OVERLAP = 0.6
 """Of two boxes with a greater intersection over union only one is a cell: crowded nuclei overlap less than that."""
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {

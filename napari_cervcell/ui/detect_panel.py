@@ -63,7 +63,7 @@ class DetectPanel(QWidget):
             container.margins = (0, 0, 0, 0)
             line_up(container.native, _LABEL_WIDTH)
         for box in (self.model, self.scope, self.device):
-            let_shrink(box.native.findChild(QComboBox) or box.native, 12)
+            let_shrink(_box_of(box), 12)
         self.model.changed.connect(self._choose_file)
         self.start = Button("Detect cells", "Look for cells.", "detect")
         self.start.clicked.connect(self.begin)
@@ -127,6 +127,7 @@ class DetectPanel(QWidget):
     def refresh_models(self) -> None:
         """List the models again, the one in use chosen."""
         with self.model.changed.blocked():
+            _box_of(self.model).clear()  # what is there already would keep its place
             self.model.reset_choices()
             self.model.value = self._desk.models()[0][1]
 
@@ -230,6 +231,10 @@ class DetectPanel(QWidget):
         self.pause.setEnabled(running)
         self.pause.setText("Go on" if self._desk.detection.paused else "Pause")
         self.cancel.setEnabled(running)
+
+
+def _box_of(form: ComboBox) -> QComboBox:
+    return form.native.findChild(QComboBox) or form.native
 
 
 def _tiles(number: int) -> str:

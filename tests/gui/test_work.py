@@ -57,6 +57,14 @@ def test_detecting_the_view_brings_cells_in_and_keeps_them(hands: Hands) -> None
     assert run.state == "done"
 
 
+def test_the_model_in_use_is_the_first_to_choose_from(hands: Hands) -> None:
+    panel, desk = hands.widget.detect_panel, hands.widget.desk
+    active = desk.case.active_round
+    assert (panel.model.choices[0], panel.model.value) == (active, active)
+    desk.use_round(None)
+    assert panel.model.choices[:2] == (None, active)
+
+
 def red_on(overview: OverviewMap) -> np.ndarray:
     """Return where the overview is the red of what could not be read, (x, y) in its px, by row."""
     image = overview.grab().toImage().scaled(overview.size())
