@@ -168,9 +168,7 @@ class Detecting:
             steps = list(scan.run())
         return steps[-1].seconds, Cells.concatenate([step.cells for step in steps])
 
-    def _model_alone(
-        self, engines: Callable[[int], Engine], blocks: Sequence[Block], pixels: Sequence[Pixels]
-    ) -> float:
+    def _model_alone(self, engines: Engines, blocks: Sequence[Block], pixels: Sequence[Pixels]) -> float:
         start = time.perf_counter()
         for across, of_size in groupby(zip(blocks, pixels, strict=True), lambda of: of[0].across):
             engine, seen = engines(across), [p for _, p in of_size]

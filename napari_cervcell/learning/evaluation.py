@@ -200,6 +200,7 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
             recalls.append(recall)
         per_class[name] = {"ap": _class_ap(results, c) if n else None, "recall": recall, "n": n}
     there = [c for c, of in enumerate(per_class.values()) if of["n"]]
+    aps = [ap for of in per_class.values() if (ap := of["ap"]) is not None]
     return {
         "ap": curve.ap,
         "f1": float(f1[best]) if best >= 0 else 0.0,
@@ -207,7 +208,7 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
         "recall": float(curve.recall[best]) if best >= 0 else 0.0,
         "threshold": threshold,
         "balanced_accuracy": _mean(recalls),
-        "mean_ap": _mean([_class_ap(results, c) for c in there]),
+        "mean_ap": _mean(aps),
         "mean_ap_named": _mean([_class_ap(results, c, named=True) for c in there]),
         "per_class": per_class,
         "n_images": len(results),

@@ -18,6 +18,8 @@ from napari_cervcell.models import Model, decode, decode_embedded
 from napari_cervcell.models.heads import Dense
 from napari_cervcell.slides import Slide, open_slide, sample_slide
 
+from .same import EXACT
+
 SIDE = 512
 
 needs_openvino = pytest.mark.skipif(pick_device("cpu") != "cpu-openvino", reason="no OpenVINO for this machine")
@@ -170,11 +172,10 @@ def test_the_engine_costs_no_accuracy(shipped_model: Model) -> None:
 
 def test_where_tiles_begin_makes_no_difference(shipped_model: Model) -> None:
     """The same cells, none twice and none missing at borders, with the grid moved by multiples of the stride."""
-    device = "cpu-openvino-f32" if pick_device("cpu") == "cpu-openvino" else "cpu-torch"
     found = []
     with open_slide(sample_slide(), mpp=0.2) as slide:  # two px of the slide are one of the network, in whole numbers
         for dx, dy in ((0, 0), (320, 704)):
-            scan = Scan(slide, shipped_model, region=(4000, 4200, 4200, 4300), device=device)
+            scan = Scan(slide, shipped_model, region=(4000, 4200, 4200, 4300), device=EXACT)
             scan.blocks = [Block.of(replace(t, x=t.x + dx, y=t.y + dy)) for t in scan.tiles]
             assert {(t.x - dx, t.y - dy, t.size) for t in scan.tiles} == {(2048, 4096, 2048), (4096, 4096, 2048)}
             cells = Cells.concatenate([step.cells for step in scan.run()])

@@ -19,25 +19,16 @@ import tifffile
 import torch
 
 from napari_cervcell.casefile import Case, open_case
-from napari_cervcell.cells import Cells, GridIndex, iou_with
+from napari_cervcell.cells import Cells, GridIndex
 from napari_cervcell.detection import DetectionError, Progress, Scan, Tile, TileGrid, pick_device
-from napari_cervcell.detection.engines import TorchEngine
-from napari_cervcell.detection.tiles import CORE
 from napari_cervcell.errors import CervcellError
-from napari_cervcell.models import OVERLAP, Model, decode, predict, to_input
-from napari_cervcell.models.heads import Dense
+from napari_cervcell.models import Model, decode, predict, to_input
 from napari_cervcell.priority import THREADS_GIVE_WAY
 from napari_cervcell.slides import Slide, foreground, open_slide, sample_slide
 
+from .same import assert_each_once, assert_same_cells
+
 Region = tuple[float, float, float, float]
-
-# whose last digits are the same however large the image
-EXACT = "cpu-openvino-f32" if pick_device("cpu") == "cpu-openvino" else "cpu-torch"
-
-
-@pytest.fixture(scope="module")
-def grid(sample: Slide, quick_model: Model) -> TileGrid:
-    return TileGrid.of(sample.width, sample.height, sample.mpp_xy, quick_model.mpp)
 
 
 @pytest.fixture(scope="module")
@@ -141,11 +132,6 @@ def scanned_case(steps: list[Progress], sample: Slide, quick_model: Model, tmp_p
         yield case
 
 
-def assert_each_once(cells: Cells) -> None:
-    for i, box in enumerate(cells.boxes):
-        assert (iou_with(box, np.delete(cells.boxes, i, 0)) <= OVERLAP).all()
-
-
 def test_a_cell_on_the_border_of_what_another_model_scanned_is_there_once(
     scanned_case: Case, sample: Slide, next_model: Model, grid: TileGrid
 ) -> None:
@@ -167,9 +153,7 @@ def test_a_model_that_looks_again_everywhere_finds_what_it_would_have_found_alon
     rest = list(Scan(sample, next_model, region=region, case=scanned_case).run())
     assert [s.done for s in rest] == [3, 4]
     found = scanned_case.detections().cells
-    orders = [np.lexsort(cells.boxes.T) for cells in (alone, found)]
-    np.testing.assert_array_equal(found.boxes[orders[1]], alone.boxes[orders[0]])
-    np.testing.assert_array_equal(found.scores[orders[1]], alone.scores[orders[0]])
+    assert_same_cells(found, alone)
 
 
 def test_what_stands_in_a_tile_that_cannot_be_read_is_not_found_again_beside_it(
@@ -246,93 +230,6 @@ def test_a_scan_that_was_killed_goes_on_and_ends_with_the_same_cells(
     looks = np.concatenate([step.looks for step in steps])
     assert looks.shape == (len(whole), 128)
     np.testing.assert_array_equal(saved_looks[as_found], looks[order])
-
-
-@pytest.fixture(scope="module")
-def square(grid: TileGrid) -> Region:
-    """Four tiles that are looked at together."""
-    return (0.5 * grid.size, 0.5 * grid.size, 1.5 * grid.size, 1.5 * grid.size)
-
-
-@pytest.fixture(scope="module")
-def together(sample: Slide, quick_model: Model, square: Region) -> list[Progress]:
-    scan = Scan(sample, quick_model, region=square, device=EXACT)
-    assert [block.across for block in scan.blocks] == [2]
-    return list(scan.run())
-
-
-def test_tiles_looked_at_together_have_the_cells_that_each_has_alone(
-    together: list[Progress], sample: Slide, quick_model: Model, square: Region
-) -> None:
-    """Within 1 px of the network and 0.01 of score, but for those that two tiles see on their border."""
-    alone = list(Scan(sample, quick_model, region=square, view=square, device=EXACT).run())
-    ours, theirs = ({s.tile: s.cells for s in steps} for steps in (together, alone))
-    assert ours.keys() == theirs.keys()
-    step = together[0].tile.size / 1024
-    for tile, cells in ours.items():
-        from_middle = np.abs(cells.centres - (tile.x, tile.y) - tile.size / 2).max(1)
-        middle = (cells.scores > 0.15) & (from_middle < 0.48 * tile.size)
-        assert middle.sum() > 20
-        for i in np.flatnonzero(middle):
-            same = np.abs(theirs[tile].boxes - cells.boxes[i]).max(1) <= step
-            assert same.sum() == 1
-            assert np.abs(theirs[tile].scores[same] - cells.scores[i]).max() <= 0.01
-    assert_each_once(Cells.concatenate(list(ours.values())))
-
-
-def test_a_scan_goes_on_in_the_middle_of_tiles_looked_at_together(
-    together: list[Progress], sample: Slide, quick_model: Model, square: Region, tmp_path: Path
-) -> None:
-    stop = threading.Event()
-    with open_case(tmp_path / "a.cervcell", sample) as case:
-        for step in Scan(sample, quick_model, region=square, case=case, device=EXACT).run(stop):
-            if step.done == 3:
-                stop.set()
-        (last,) = Scan(sample, quick_model, region=square, case=case, device=EXACT).run()
-        assert last.tile == together[-1].tile
-        found = case.detections().cells
-    whole = Cells.concatenate([s.cells for s in together])
-    orders = [np.lexsort(cells.boxes.T) for cells in (whole, found)]
-    np.testing.assert_array_equal(found.boxes[orders[1]], whole.boxes[orders[0]])
-    np.testing.assert_array_equal(found.scores[orders[1]], whole.scores[orders[0]])
-
-
-def test_where_pixels_are_lost_the_tiles_beside_them_are_looked_at(
-    together: list[Progress], sample: Slide, quick_model: Model, square: Region, tmp_path: Path, scratch: Callable
-) -> None:
-    path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
-    size = together[0].tile.size
-    scratch(path, 1.5 * size, 0.5 * size)
-    with open_slide(path) as slide:
-        steps = list(Scan(slide, quick_model, region=square).run())
-    assert {(s.tile.x, s.tile.y): s.readable for s in steps} == {
-        (0, 0): True,
-        (size, 0): False,
-        (0, size): True,
-        (size, size): True,
-    }
-    assert all(len(s.cells) > 20 for s in steps if s.readable)
-
-
-class SmallMemory(TorchEngine):
-    """A device that has room for one tile, not for four together."""
-
-    def __call__(self, pixels: np.ndarray) -> Dense:
-        if pixels.shape[1] > 2 * CORE:
-            raise MemoryError
-        return super().__call__(pixels)
-
-
-def test_where_memory_is_short_tiles_are_looked_at_one_by_one(
-    together: list[Progress], sample: Slide, quick_model: Model, square: Region, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "napari_cervcell.detection.scan.make_engine", lambda model, device, *_: SmallMemory(model, device)
-    )
-    steps = list(Scan(sample, quick_model, region=square, device="cpu-torch").run())
-    assert [s.tile for s in steps] == [s.tile for s in together]
-    for ours, theirs in zip(steps, together, strict=True):
-        assert len(ours.cells) == pytest.approx(len(theirs.cells), abs=2)
 
 
 def test_glass_is_skipped(sample: Slide, quick_model: Model) -> None:
