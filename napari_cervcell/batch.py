@@ -73,13 +73,18 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     from .casefile import open_case
     from .detection import Scan
     from .learning import current_model
-    from .models import load_model
+    from .models import ACCURATE_MODEL, load_model
+    from .review.models import use_accurate
     from .slides import foreground, open_slide
 
     start = time.monotonic()
     with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
         _agree_on_mpp(job, slide, case)
-        model = load_model(job.model) if job.model else current_model(case)
+        if job.model and job.model.name == ACCURATE_MODEL.name:  # wherever this worker has it
+            use_accurate(case)  # so that learning goes on from it, as after detection in the window
+            model = current_model(case)
+        else:
+            model = load_model(job.model) if job.model else current_model(case)
         model.check_classes(case.taxonomy, str(job.model or model.name))
         scan = Scan(
             slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,

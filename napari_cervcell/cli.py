@@ -20,6 +20,7 @@ from .bench.commands import add_benchmarks, add_screenshots
 from .errors import CervcellError
 from .simulation.command import add_simulate_command
 from .ui.command_line import add_window_commands
+from .weights import model_file
 
 if TYPE_CHECKING:
     from .casefile import Case
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("slides", type=Path, nargs="+", metavar="slide")
     detect.add_argument("--case", type=Path, help="case file of the one slide; by default beside it")
     detect.add_argument("--cases", type=Path, metavar="DIR", help="folder for the case files of all slides")
-    detect.add_argument("--model", type=Path, help="model file; by default the case's own, else the shipped one")
+    detect.add_argument(
+        "--model", type=model_file, help="model file, or 'accurate'; by default the case's own, else the standard one"
+    )
     detect.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)")
     detect.add_argument("--region", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="only here, level-0 px")
     detect.add_argument("--mpp", type=float, help="µm per pixel, for slides that do not say, or not rightly")
@@ -104,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seconds", type=float, help="time to train (default: 60, or 6 for a quick round)")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on labelled fields.")
-    evaluate.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    a_model = "model file, or 'accurate' (default: the standard one)"
+    evaluate.add_argument("--model", type=model_file, help=a_model)
     evaluate.add_argument(
         "--data", type=Path, required=True, help="folder with images/ and images.csv, points.csv or a COCO file"
     )
@@ -119,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "Make a model quicker on processors: in 8-bit integers, for all detection to come, if it still finds the same.",
     )
     which = quantize.add_mutually_exclusive_group()
-    which.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    which.add_argument("--model", type=model_file, help=a_model)
     which.add_argument("--case", type=Path, help="the model in use in this case")
     quantize.add_argument("--undo", action="store_true", help="detect as before again")
 

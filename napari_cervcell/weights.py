@@ -1,4 +1,4 @@
-"""Model files: which one ships, and what they hold, weights and card, as far as no network is needed to read it."""
+"""Model files: which ship, and what they hold, weights and card, as far as no network is needed to read it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,38 @@ from safetensors import SafetensorError
 from .errors import CervcellError
 
 __all__ = [
+    "ACCURATE_MODEL",
     "SHIPPED_MODEL",
     "ModelError",
     "header",
     "misfit",
+    "model_file",
     "read",
     "unpacked",
 ]
 
-SHIPPED_MODEL = Path(__file__).parent / "models" / "cervcell-lite0.safetensors"
+_MODELS = Path(__file__).parent / "models"
+
+SHIPPED_MODEL = _MODELS / "cervcell-lite0.safetensors"
+"""The detector that is used unless another one is asked for."""
+ACCURATE_MODEL = _MODELS / "cervcell-ensemble.safetensors"
+"""The detector that finds more and takes longer."""
 
 Weights = dict[str, NDArray[Any]]
 Card = dict[str, Any]
 
 _FORMAT = "napari-cervcell model "
-_VERSION = 2
+_VERSION = 3
 _PARTS_OF_1 = {"backbone": "efficientnet-lite0", "neck": "top-down", "head": "fcos"}
 
 
 class ModelError(CervcellError):
     """A model file is missing, damaged, or not made for this work."""
+
+
+def model_file(text: str) -> Path:
+    """Return the model file that a command line means: "accurate" is the one that ships."""
+    return ACCURATE_MODEL if text == "accurate" else Path(text)
 
 
 def misfit(name: str, error: Exception) -> ModelError:
@@ -45,11 +57,12 @@ def header(card: Card) -> dict[str, str]:
     """Return what stands in the file beside the weights.
 
     Its version is the first that knows the card's architecture, so that older installations read what they can: 1 knew
-    one network, without embedding; 2 knows every one.
+    one network, without embedding; 2 every one by itself; 3 ensembles.
     """
     architecture = card["architecture"]
     of_1 = not {"embedding", "rotations"} & architecture.keys() and _PARTS_OF_1.items() <= architecture.items()
-    return {"format": f"{_FORMAT}{1 if of_1 else 2}", "card": json.dumps(card, ensure_ascii=False)}
+    version = 3 if "ensemble_with" in architecture else 1 if of_1 else 2
+    return {"format": f"{_FORMAT}{version}", "card": json.dumps(card, ensure_ascii=False)}
 
 
 def read(path: Path) -> bytes:

@@ -29,7 +29,7 @@ MAY_USE: dict[str, set[str]] = {
     "learning": {"models", "casefile", "slides"} | GROUND,
     "review": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
     "ui": {"review", "learning", "detection", "nuclei", "models", "casefile", "slides"} | GROUND,
-    "batch": {"learning", "detection", "models", "casefile", "slides"} | GROUND,
+    "batch": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "quantizing": {"learning", "detection", "models", "casefile"} | GROUND,
     "simulation": {"review", "learning", "detection", "models", "casefile", "slides"} | GROUND,
     "bench": {"ui", "review", "learning", "detection", "models", "casefile", "slides"} | GROUND,

@@ -16,6 +16,7 @@ import torch
 from napari_cervcell import cli, detection
 from napari_cervcell.batch import BatchError, Job, Outcome, detect_many
 from napari_cervcell.casefile import Case
+from napari_cervcell.models import ACCURATE_MODEL, load_model
 from napari_cervcell.slides import sample_slide
 
 REGION = (2100.0, 2100.0, 2300.0, 2300.0)  # one tile
@@ -149,6 +150,20 @@ def test_what_nobody_foresaw_ends_one_slide_alone(
     assert second.answer is not None
     with Case.open(jobs[0].case) as case:
         assert [run.state for run in case.runs()] == ["failed", "failed"]  # it was tried once more
+
+
+@pytest.mark.engine
+def test_the_accurate_model_once_asked_for_is_the_one_in_use(slides: list[Path], tmp_path: Path) -> None:
+    region = [str(v) for v in (2100, 2100, 100, 100)]
+    path = tmp_path / "a.cervcell"
+    for _ in range(2):  # it is not kept twice
+        assert (
+            cli.main(["detect", str(slides[0]), "--case", str(path), "--model", "accurate", "--region", *region]) == 0
+        )
+    with Case.open(path) as case:
+        (round_,) = case.rounds()
+        assert case.active_round == round_.id
+        assert case.active_model()[0] == case.runs()[-1].model_id == load_model(ACCURATE_MODEL).id
 
 
 def test_two_slides_never_share_a_case(slides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,10 @@
 """Train every detector by the same recipe and write one table of what each gives and costs.
 
-    python training/compare_heads.py --data DIR --scale smoke|cpu|gpu [--only NAME] [--models FOLDER]
+    python training/compare_heads.py --data DIR --scale smoke|cpu|gpu [--only NAME] [--models FOLDER] [--held-out OUT]
 
 Each learns from the train fields, by the first stage of the recipe, and is scored on val, by which to choose, and in
-one figure on test. Writes ``training/results/heads-SCALE.csv`` and ``.md``, a line after each training.
+one figure on test; with OUT, what ``training/make_held_out.py`` makes, in one more on all fields held out. Writes
+``training/results/heads-SCALE.csv`` and ``.md``, a line after each training.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from train import how_far, initialised, objective_of, settings_of
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
 from napari_cervcell.learning.evaluation import evaluate
-from napari_cervcell.learning.fields import BOX_UM, Field
+from napari_cervcell.learning.fields import BOX_UM, Field, read_fields
 from napari_cervcell.learning.fitting import fit
 from napari_cervcell.models import Model, Network, config_of, predict, save_model
 from napari_cervcell.taxonomy import BETHESDA
@@ -125,6 +126,8 @@ class Bench:
             "mean_recall": found["balanced_accuracy"],
             "mAP": found["mean_ap"],
         }
+        if "held out" in self.fields:
+            figures["ap_held_out"] = evaluate(model, self.fields["held out"])["ap"]
         figures |= {f"ap {name}": of["ap"] for name, of in found["per_class"].items() if of["n"]}
         return figures | cost(model.network, self.scale.device, self.scale.repeats) | {"training_min": minutes}
 
@@ -156,12 +159,16 @@ def main(argv: Sequence[str] | None = None) -> Table:
         argv,
         only="train those alone whose name has this in it, e.g. yolof or small-p4",
         models="folder in which the trained models are kept",
+        held_out="folder with all fields that are held out",
     )
     scale = SCALES[args.scale]
     if scale.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("This machine has no CUDA device; use --scale cpu.")
     smoke = args.scale == "smoke"
-    bench = Bench(fields_by_split(args.data, smoke), scale, args.models and Path(args.models))
+    fields = fields_by_split(args.data, smoke)
+    if args.held_out:
+        fields["held out"] = read_fields(args.held_out, BETHESDA)
+    bench = Bench(fields, scale, args.models and Path(args.models))
     table = Table(
         args.results / f"heads-{args.scale}.csv", ("head", "backbone", "rotations", "seed"), scale, args.seeds
     )
@@ -174,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> Table:
 def notes_of(scale: Scale) -> str:
     return (
         f"{scale.steps} steps of {scale.batch} crops of {scale.crop} px, the first stage of the recipe, on the train "
-        "fields; scored on val, in ap test on test, where each field is looked at upright and upside down. ap and best "
+        "fields; scored on val, in ap test on test and in ap held out on all fields held out, each "
+        "field looked at upright and upside down. ap and best "
         "f1 are of finding cells, mean recall of naming those found, mAP over the classes that val shows. Times and "
         f"GFLOP are those of a scan's tile of {TILE} px, both looks where it takes two: what is equivariant takes one."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CervcellError
+from ..weights import model_file
 
 __all__ = ["add_benchmarks", "add_screenshots"]
 
@@ -102,7 +103,7 @@ def add_benchmarks(command: Command, devices: Sequence[str], tell: Tell) -> None
 
     detect = command("detect", run_detect, "Measure how fast cells are found, beside limits and peers.")
     detect.add_argument("slide", type=Path)
-    detect.add_argument("--model", type=Path, help="model file (default: the shipped one)")
+    detect.add_argument("--model", type=model_file, help="model file, or 'accurate' (default: the standard one)")
     detect.add_argument("--device", choices=devices, default="auto", help="what computes (default: the best)")
     detect.add_argument("--tiles", type=_count, default=32, help="how many to work on (default: %(default)s)")
     detect.add_argument("--repeats", type=_count, default=5, help=in_turn)

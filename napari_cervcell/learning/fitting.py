@@ -130,7 +130,7 @@ def fit(
 
 def _freeze(network: nn.Module, settings: FitSettings) -> None:
     if isinstance(network, Network):
-        for part in [network.backbone.stem, *network.backbone.stages][: settings.frozen]:
+        for part in network.backbone.first(settings.frozen):
             part.eval().requires_grad_(False)
     if settings.freeze_norm:
         for module in network.modules():

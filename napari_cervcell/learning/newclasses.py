@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import Network
+from ..models.heads import Head
 from .crops import CropSampler
 from .features import HeadAlone
 
@@ -26,25 +27,44 @@ def imprint(network: Network | HeadAlone, sampler: CropSampler, known: int) -> N
     the network's input.
     """
     # in a network that may be turned it lies in what first takes each feature in its strongest orientation
-    layer = next(part for part in network.head.classes.modules() if isinstance(part, nn.Conv2d))
-    if known == layer.weight.shape[0]:
+    layers = [part for head in _heads(network) for part in head.classes.modules() if isinstance(part, nn.Conv2d)]
+    if known == layers[0].weight.shape[0]:
         return
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    features, labels, best = [], [], []
+    seen: dict[nn.Module, Tensor] = {}
+
+    def keep(layer: nn.Module, args: tuple[Tensor]) -> None:
+        seen[layer] = args[0]
+
+    hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
+    features: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
+    labels, best = [], []
     network.eval()
     try:
         for _ in range(_BATCHES):
             x, targets = sampler.batch(_BATCH)
             dense = network(x)
             at = targets.label >= 0
-            named = F.interpolate(seen.pop(), size=at.shape[-2:], mode="nearest")
-            features.append(named.permute(0, 2, 3, 1)[at])
+            for layer in layers:
+                named = F.interpolate(seen[layer], size=at.shape[-2:], mode="nearest")
+                features[layer].append(named.permute(0, 2, 3, 1)[at])
             best.append(dense.classes[:, :known].amax(1)[at])
             labels.append(targets.label[at])
     finally:
-        hook.remove()
-    feature, label, top = torch.cat(features), torch.cat(labels), torch.cat(best)
+        for hook in hooks:
+            hook.remove()
+    label, top = torch.cat(labels), torch.cat(best)
+    for layer in layers:
+        _set_new(layer, torch.cat(features[layer]), label, top, known)
+
+
+def _heads(network: Network | HeadAlone) -> list[Head]:
+    """The head of a network, or all of an ensemble's."""
+    return [part for part in network.head.modules() if isinstance(part, Head)]
+
+
+def _set_new(layer: nn.Conv2d, feature: Tensor, label: Tensor, top: Tensor, known: int) -> None:
+    """Set what `layer` says of the classes from `known` on, by cells' features (n, c), classes and best logits."""
+    assert layer.bias is not None
     for new in range(known, layer.weight.shape[0]):
         mine, others = label == new, label < known
         if not mine.any() or not others.any():
@@ -54,4 +74,4 @@ def imprint(network: Network | HeadAlone, sampler: CropSampler, known: int) -> N
         over, under = top[mine].mean() + _OVER, top[others].mean() - _UNDER
         weight = (over - under) * step / step.square().sum().clamp_min(1e-6)
         layer.weight[new, :, 0, 0] = weight
-        layer.bias[new] = over - weight @ mean  # type: ignore[index]
+        layer.bias[new] = over - weight @ mean

@@ -2,6 +2,7 @@
 
 from ..weights import ModelError
 from .modelfile import (
+    ACCURATE_MODEL,
     SHIPPED_MODEL,
     Model,
     Stored,
@@ -28,6 +29,7 @@ from .network import (
 from .unet import UNet, build_unet
 
 __all__ = [
+    "ACCURATE_MODEL",
     "BACKBONES",
     "DEFAULT_CONFIG",
     "HEADS",

@@ -18,6 +18,10 @@ class Backbone(nn.Module):
     stem: nn.Module
     stages: nn.ModuleList
 
+    def first(self, n: int) -> list[nn.Module]:
+        """Return its first `n` parts, the stem being one and every stage another."""
+        return [self.stem, *self.stages][:n]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
         features: list[Tensor] = []

@@ -19,10 +19,11 @@ from torch import nn
 
 from ..files import written_whole
 from ..taxonomy import Taxonomy
-from ..weights import SHIPPED_MODEL, ModelError, header, misfit, read, unpacked
+from ..weights import ACCURATE_MODEL, SHIPPED_MODEL, ModelError, header, misfit, read, unpacked
 from .network import Network, build
 
 __all__ = [
+    "ACCURATE_MODEL",
     "SHIPPED_MODEL",
     "Model",
     "ModelError",
@@ -110,7 +111,7 @@ class Model(Stored):
         card["architecture"]["n_classes"] = len(taxonomy)
         state, network = self.network.state_dict(), build(card["architecture"])
         for name, fresh in network.state_dict().items():
-            if name.startswith("head.classes."):
+            if name.startswith("head.") and ".classes." in name:
                 state[name] = torch.cat([state[name], torch.zeros_like(fresh[known:])])
                 if name.endswith(".bias"):
                     state[name][known:] = state[name][:known].min() - _UNLIKELY

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DilatedEncoder", "TopDownNeck"]
+__all__ = ["DilatedEncoder", "Neck", "TopDownNeck"]
 
 
-class TopDownNeck(nn.Module):
+class Neck(nn.Module):
+    """What every neck has: the `width` of its map, in channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+
+class TopDownNeck(Neck):
     """The top-down path of a feature pyramid (strides 32, 16, 8), of which only the finest level is used.
 
     Cells on a slide of fixed mpp are nearly of one size, so one level is enough, fed from above with the context that
@@ -18,8 +26,7 @@ class TopDownNeck(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.width = width
+        super().__init__(width)
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
@@ -34,7 +41,7 @@ class TopDownNeck(nn.Module):
         return y
 
 
-class DilatedEncoder(nn.Module):
+class DilatedEncoder(Neck):
     """YOLOF's encoder: the coarsest features alone, in residual blocks of growing dilation.
 
     Blocks that look ever farther stand in for the levels of a pyramid. The paper's dilations 2, 4, 6 and 8 are for
@@ -42,8 +49,7 @@ class DilatedEncoder(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.width = width
+        super().__init__(width)
         self.project = nn.Sequential(
             nn.Conv2d(channels[-1], width, 1, bias=False),
             nn.BatchNorm2d(width),

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..cells import Cells, suppress
 from .backbones import Backbone, EfficientNetLite
-from .heads import STRIDE, Dense, FCOSHead, YOLLOHead, YOLOFHead
-from .necks import DilatedEncoder, TopDownNeck
+from .ensemble import EnsembleBackbone, EnsembleHead, EnsembleNeck
+from .heads import STRIDE, Dense, FCOSHead, Head, YOLLOHead, YOLOFHead
+from .necks import DilatedEncoder, Neck, TopDownNeck
 from .reppoints import RepPointsHead
 from .resnets import ResNet, SmallNet
 from .rotation import make_turnable
@@ -80,8 +81,8 @@ class Network(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        neck: TopDownNeck | DilatedEncoder,
-        head: FCOSHead | YOLOFHead | YOLLOHead,
+        neck: Neck,
+        head: Head | EnsembleHead,
         rotations: int = 1,
     ) -> None:
         super().__init__()
@@ -115,21 +116,36 @@ def build(config: dict[str, Any]) -> Network:
 
     `box_size` is the usual side of a cell's box in px of the network's input. `embedding` is the length of what
     describes each cell's looks, none where absent. `rotations`, 1 where absent, makes the network answer the same
-    under so many turns of the image, 4 or 8. Raises KeyError for a missing key and ValueError for an unknown part.
+    under so many turns of the image, 4 or 8. `ensemble_with` lists what is different in further networks, of which and
+    the first one the answers are averaged. Raises KeyError for a missing key and ValueError for an unknown part.
     """
-    parts = (config["backbone"], config["neck"], config["head"])
+    others = config.get("ensemble_with", [])
+    rotations = config.get("rotations", 1)
+    if rotations not in (1, 4, 8) or (rotations > 1 and (config["head"] == "reppoints" or others)):
+        kind = "ensemble" if others else f"{config['head']} network"
+        raise ValueError(f"there is no {kind} for {rotations} rotations")
+    if not others:
+        return Network(*_parts(config), rotations)
+    members = [_parts({**config, **other}) for other in ({}, *others)]
+    backbones, necks, heads = zip(*members, strict=True)
+    if any(isinstance(neck, DilatedEncoder) for neck in necks):
+        raise ValueError("there is no ensemble with YOLOF, whose map is coarser than that of the others")
+    return Network(
+        EnsembleBackbone(backbones),
+        EnsembleNeck(necks, [len(b.channels) - 1 for b in backbones]),
+        EnsembleHead(heads, [neck.width for neck in necks], [b.channels[0] for b in backbones]),
+    )
+
+
+def _parts(config: dict[str, Any]) -> tuple[Backbone, Neck, Head]:
     neck_name, levels, head_class = HEADS.get(config["head"], ("", 0, FCOSHead))
     if config["backbone"] not in BACKBONES or config["neck"] != neck_name:
-        raise ValueError(f"unknown network parts {parts}")
-    rotations = config.get("rotations", 1)
-    if rotations not in (1, 4, 8) or (rotations > 1 and config["head"] == "reppoints"):
-        raise ValueError(f"there is no {config['head']} network for {rotations} rotations")
+        raise ValueError(f"unknown network parts {(config['backbone'], config['neck'], config['head'])}")
     width = config["width"]
     backbone = BACKBONES[config["backbone"]](levels)
     fine, *coarse = backbone.channels
     neck = TopDownNeck(coarse, width) if neck_name == "top-down" else DilatedEncoder(coarse, width)
-    head = head_class(width, fine, config["n_classes"], config["box_size"], config.get("embedding", 0))
-    return Network(backbone, neck, head, rotations)
+    return backbone, neck, head_class(width, fine, config["n_classes"], config["box_size"], config.get("embedding", 0))
 
 
 def to_input(rgb: NDArray[np.uint8] | Tensor) -> Tensor:

@@ -7,20 +7,56 @@ from pathlib import Path
 
 from ..casefile import Case, Round
 from ..files import written_whole
-from ..weights import SHIPPED_MODEL
+from ..weights import ACCURATE_MODEL, SHIPPED_MODEL
 from .verdicts import ReviewError
 
-__all__ = ["described", "export_model", "import_model", "left_threshold", "state_of", "usual_threshold"]
+__all__ = [
+    "STANDARD",
+    "described",
+    "export_model",
+    "import_model",
+    "is_accurate",
+    "left_threshold",
+    "name_of",
+    "state_of",
+    "use_accurate",
+    "usual_threshold",
+]
+
+STANDARD = "Standard model"
+"""What reviewers call the model that a case uses from the start."""
+
+
+def name_of(round_: Round) -> str:
+    """Return what reviewers call the model of a round."""
+    return "Accurate model" if is_accurate(round_) else f"Round {round_.id}"
 
 
 def described(round_: Round) -> str:
-    """Return what reviewers call the model of a round: "Round 3 (promoted)"."""
-    return f"Round {round_.id} ({state_of(round_)})"
+    """Return the same with what became of it: "Round 3 (promoted)"."""
+    name = name_of(round_)
+    return name if is_accurate(round_) else f"{name} ({state_of(round_)})"
 
 
 def state_of(round_: Round) -> str:
     """Return what became of a round in a word; a model that was brought in is "imported"."""
     return "imported" if "imported" in round_.settings else round_.state
+
+
+def is_accurate(round_: Round) -> bool:
+    """Return whether the model of a round is the accurate one that ships, as it came."""
+    return round_.settings.get("imported") == ACCURATE_MODEL.name
+
+
+def use_accurate(case: Case) -> int:
+    """Use the accurate model that ships from now on, as a round of the case; return the round's id.
+
+    Loads torch where the case has not got it yet. Raises CaseError, and ModelError where the case has other classes.
+    """
+    kept = [r.id for r in case.rounds() if is_accurate(r) and r.has_model]
+    number = kept[-1] if kept else import_model(case, ACCURATE_MODEL)
+    case.use_round(number)
+    return number
 
 
 def usual_threshold() -> float:

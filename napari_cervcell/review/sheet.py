@@ -151,7 +151,7 @@ def _likeness(s: Snapshot, rows: IntArray, like: int | None) -> FloatArray:
             return of_all[sources[rows]]
     raise ReviewError(
         "It is not known what this cell looks like: it was found by a model that does not say, or was added by hand. "
-        "Detect cells with the shipped model, or choose another cell."
+        "Detect cells with the standard model, or choose another cell."
     )
 
 

@@ -39,7 +39,8 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
     simulate.add_argument("--clicks", type=_count, default=200, help="budget of a sitting (default: %(default)s)")
     simulate.add_argument("--seeds", type=_count, default=3, help="sittings of each kind (default: %(default)s)")
     simulate.add_argument(
-        "--start", help="model file to begin with, or 'none' for the ImageNet backbone alone (default: the shipped one)"
+        "--start",
+        help="model file to begin with, or 'none' for the ImageNet backbone alone (default: the standard one)",
     )
     simulate.add_argument("--error", type=_share, default=0.0, help="share of wrong verdicts (default: %(default)s)")
     simulate.add_argument(

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt.utils import create_worker
 
 from ..review.comparison import Comparison, compare
+from ..review.models import name_of
 from .cell_list import CellList
 from .view import CLOSE_UP
 
@@ -26,7 +27,7 @@ class ComparisonDialog(QDialog):
     def __init__(self, desk: Desk, round_: Round, parent: QWidget) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(f"Round {round_.id} and the model before")
+        self.setWindowTitle(f"{name_of(round_)} and the model before")
         self._desk = desk
         self.told = QLabel("Comparing …")
         self.told.setWordWrap(True)

@@ -15,9 +15,18 @@ from ..casefile import Case, open_case
 from ..errors import CervcellError
 from ..review import ClassesChanged, Report, Session
 from ..review.comparison import Comparison, compare
-from ..review.models import described, export_model, import_model, usual_threshold
+from ..review.models import (
+    STANDARD,
+    described,
+    export_model,
+    import_model,
+    is_accurate,
+    use_accurate,
+    usual_threshold,
+)
 from ..review.places import case_path_for
 from ..slides import Slide
+from ..weights import ACCURATE_MODEL
 from .memory import Memory
 from .nuclei import CurrentNucleus
 from .steadiness import load_torch
@@ -241,31 +250,42 @@ class Desk(QObject):
 
     # ----------------------------------------------------------------------------------------------- detection
 
-    def models(self) -> list[tuple[str, int | None]]:
-        """Return what can detect: (name, round id, None for the shipped model), the model in use first."""
-        made = [(described(r), r.id) for r in self._case.rounds() if r.has_model] if self._case else []
-        choices: list[tuple[str, int | None]] = [*reversed(made), ("Shipped model", None)]
+    def models(self) -> list[tuple[str, int | Path | None]]:
+        """Return what can detect: (name, choice as for :meth:`detect`), the model in use first."""
+        made = [r for r in self._case.rounds() if r.has_model] if self._case else []
+        choices: list[tuple[str, int | Path | None]] = [(described(r), r.id) for r in reversed(made)]
+        choices.append((STANDARD, None))
+        if not any(map(is_accurate, made)):
+            choices.append(("Accurate model, slower", ACCURATE_MODEL))
         active = self._case.active_round if self._case else None
         return sorted(choices, key=lambda choice: choice[1] != active)
 
     def loader(self, choice: int | Path | None) -> Callable[[], Any]:
-        """Return what loads the model of a round, of a file, or (None) the shipped one; it may run in any thread."""
+        """Return what loads the model that `choice` means, see :meth:`detect`; it may run in any thread."""
         case = self._case
 
         def load() -> Any:
             from ..models import load_model, model_from_bytes
 
-            if isinstance(choice, int):
-                model = model_from_bytes(case.round_model(choice), f"The model of round {choice}")
+            number = choice
+            if choice == ACCURATE_MODEL:
+                number = use_accurate(case)
+                self.models_changed.emit()
+            if isinstance(number, int):
+                model = model_from_bytes(case.round_model(number), f"The model of round {number}")
             else:
-                model = load_model(choice)
+                model = load_model(number)
             model.check_classes(case.taxonomy, model.name)
             return model
 
         return load
 
     def detect(self, choice: int | Path | None, device: str = "auto", region: Rectangle | None = None) -> None:
-        """Scan `region`, or the whole slide with what is on screen first."""
+        """Scan `region`, or the whole slide with what is on screen first.
+
+        `choice` is the model: that of a round, of a file, or the standard one (None). The accurate one is in use from
+        then on, so that learning goes on from it.
+        """
         if self.session is None or self.detection.running:
             return
         self.detection.start(

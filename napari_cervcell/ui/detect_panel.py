@@ -39,6 +39,10 @@ _DEVICES = [
     ("processor (OpenVINO), full precision", "cpu-openvino-f32"),
     ("processor (torch)", "cpu-torch"),
 ]
+_MODEL_TIP = (
+    "The model that looks for cells. The accurate one takes longer; once it has been asked it is the one in use, and "
+    "learning goes on from it."
+)
 _NAMED = 3  # places of parts that could not be read
 _SCOPES = [("whole slide, this view first", "slide"), ("this view", "view"), ("a region I draw", "region")]
 _LABEL_WIDTH = 60
@@ -52,7 +56,7 @@ class DetectPanel(QWidget):
         self._desk = desk
         self._files: list[Path] = []
         self.pointer: Pointer | None = None
-        self.model = ComboBox(label="Model", choices=self._models, tooltip="The model that looks for cells")
+        self.model = ComboBox(label="Model", choices=self._models, tooltip=_MODEL_TIP)
         self.scope = ComboBox(label="Where", choices=_SCOPES, tooltip="Which part of the slide to look at")
         self.device = ComboBox(
             label="Device", choices=_DEVICES, tooltip="What computes: the graphics card if there is one"

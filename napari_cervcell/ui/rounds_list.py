@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..review.models import state_of
+from ..review.models import STANDARD, name_of, state_of
 from .comparison_dialog import ComparisonDialog
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RoundsList"]
 
-_SHIPPED = "The model that comes with the plugin"
+_SHIPPED = "The model that comes with the plugin, from which every case begins"
 
 
 class RoundsList(QWidget):
-    """One row a round that made a model, the newest first, the shipped model last."""
+    """One row a round that made a model, the newest first, the standard model last."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -74,14 +74,16 @@ class RoundsList(QWidget):
         rounds = [r for r in case.rounds() if r.has_model]
         for round_ in reversed(rounds):
             short = "<br>".join(filter(None, [_in_short(round_), _per_class(round_, case.taxonomy)]))
-            self._add(f"Round {round_.id}", short, _at_length(round_), round_.id, active)
+            self._add(name_of(round_), short, _at_length(round_), round_.id, active)
             self._add_menu(round_)
         if rounds:
-            self._add("Shipped model", "", _SHIPPED, None, active)
+            self._add(STANDARD, "", _SHIPPED, None, active)
         self.back_button.setEnabled(active is not None)
-        before = "" if active is None else _name(case.round_before(active))
+        names: dict[int | None, str] = {None: STANDARD, **{r.id: name_of(r) for r in rounds}}
         self.back_button.setToolTip(
-            f"Use {before} again, from which round {active} began." if before else "The shipped model is in use."
+            "The standard model is in use."
+            if active is None
+            else f"Use what {names[active]} began from again: {names[case.round_before(active)]}."
         )
 
     def _add(self, name: str, short: str, tip: str, round_id: int | None, active: int | None) -> None:
@@ -105,7 +107,7 @@ class RoundsList(QWidget):
         more = QToolButton()
         more.setText("⋯")
         more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        more.setToolTip(f"Compare or export round {round_.id}")
+        more.setToolTip(f"{name_of(round_)}: compare or export it")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(more)
         menu.addAction("Compare with the model before …", lambda: self.compare(round_))
@@ -134,10 +136,6 @@ class RoundsList(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
         if path:
             self._desk.import_model(Path(path))
-
-
-def _name(round_id: int | None) -> str:
-    return "the shipped model" if round_id is None else f"round {round_id}"
 
 
 def _in_short(round_: Round) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from napari_cervcell.detection import AnySize, Block, DetectionError, Scan, pick
 from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
 from napari_cervcell.learning import evaluate, read_fields
 from napari_cervcell.learning.rounds import REPLAY
-from napari_cervcell.models import Model, decode, decode_embedded
+from napari_cervcell.models import ACCURATE_MODEL, SHIPPED_MODEL, Model, decode, decode_embedded, load_model
 from napari_cervcell.models.heads import Dense
 from napari_cervcell.slides import Slide, open_slide, sample_slide
 
@@ -45,12 +46,14 @@ def assert_all_in(these: Cells, others: Cells, sure: float, px: float = 1.0, sco
 
 
 @needs_openvino
-def test_openvino_finds_what_torch_finds(shipped_model: Model, tiles: np.ndarray) -> None:
-    exact = make_engine(shipped_model, "cpu-openvino-f32", SIDE, SIDE)
-    fast = make_engine(shipped_model, "cpu-openvino", SIDE, SIDE)
+@pytest.mark.parametrize("file", [SHIPPED_MODEL, ACCURATE_MODEL])
+def test_openvino_finds_what_torch_finds(file: Path, tiles: np.ndarray) -> None:
+    model = load_model(file)
+    exact = make_engine(model, "cpu-openvino-f32", SIDE, SIDE)
+    fast = make_engine(model, "cpu-openvino", SIDE, SIDE)
     assert (exact.name, fast.name) == ("cpu-openvino-f32", "cpu-openvino")
     assert "OpenVINO" in fast.words
-    torch_cells = decode(TorchEngine(shipped_model, "cpu-torch")(tiles), 0.1)
+    torch_cells = decode(TorchEngine(model, "cpu-torch")(tiles), 0.1)
     assert sum(map(len, torch_cells)) > 20
     for a, b in zip(torch_cells, decode(exact(tiles), 0.1), strict=True):
         assert_same(a, b, 0.1)

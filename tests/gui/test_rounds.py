@@ -50,13 +50,13 @@ def texts(hands: Hands) -> list[str]:
 
 
 def test_each_round_says_what_it_came_to(hands: Hands) -> None:
-    second, first, shipped = texts(hands)
+    second, first, standard = texts(hands)
     assert "Round 2" in second
     assert "candidate" in second
     assert "61 → 72% of 9" in first
     assert "ada" in first
     assert "<b>Round 1</b>" in first  # in use
-    assert shipped == "Shipped model"
+    assert standard == "Standard model"
     quality = hands.widget.learn_panel.quality
     assert quality.isVisible()
     assert quality.values == [0.61, 0.724]  # the second round's model never came into use

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QComboBox
 
 from napari_cervcell.casefile import State, open_case
-from napari_cervcell.review.models import import_model
+from napari_cervcell.models import ACCURATE_MODEL, load_model
+from napari_cervcell.review.models import import_model, use_accurate
 from napari_cervcell.slides import foreground, open_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.overview_map import OverviewMap
@@ -63,6 +67,33 @@ def test_the_model_in_use_is_the_first_to_choose_from(hands: Hands) -> None:
     assert (panel.model.choices[0], panel.model.value) == (active, active)
     desk.use_round(None)
     assert panel.model.choices[:2] == (None, active)
+
+
+@pytest.mark.engine
+def test_the_accurate_model_once_chosen_is_the_one_in_use(sit_down: Callable, slide_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, desk = hands.widget, hands.widget.desk
+    desk.view.go_to((4000, 3000, 4400, 3300))
+    panel = widget.detect_panel
+    choices = panel.model.native.findChild(QComboBox) or panel.model.native
+    QTest.keyClick(choices, Qt.Key.Key_Down)
+    assert panel.model.current_choice == "Accurate model, slower"
+    assert desk.case.active_round is None  # until it has something to do
+    panel.scope.value = "view"
+    hands.click(panel.start)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    hands.rest(0.1)
+    assert not widget.error_bar.isVisible()
+    assert desk.case.active_model()[0] == load_model(ACCURATE_MODEL).id == desk.case.runs()[-1].model_id
+    assert panel.model.current_choice == "Accurate model"
+    assert "Accurate model, slower" not in panel.model.choices
+    rounds = widget.learn_panel.rounds
+    hands.scroll_to(rounds.uses[None])
+    hands.click(rounds.uses[None])
+    assert desk.case.active_round is None
+    assert panel.model.current_choice == "Standard model"
+    use_accurate(desk.case)
+    assert len(desk.case.rounds()) == 1  # it is not kept twice
 
 
 def red_on(overview: OverviewMap) -> np.ndarray:

@@ -31,6 +31,9 @@ from napari_cervcell.taxonomy import BETHESDA, CellClass
 
 pytestmark = pytest.mark.usefixtures("few_earlier_fields")
 
+WITH_YOLLO = {"neck": "top-down", "head": "yollo"}
+"""What is different in the other network of an ensemble of FCOS and YOLLO."""
+
 
 @pytest.fixture
 def reviewed(sample: Slide, sample_truth: Path, quick_file: Path, tmp_path: Path) -> Path:
@@ -59,9 +62,11 @@ def pixels(seed: int, height: int = 128, width: int = 160) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("head", ["fcos", "yolof", "yollo", "reppoints"])
-def test_what_is_remembered_is_what_is_seen(head: str) -> None:
-    network = build(config_of(head, "small", n_classes=3, embedding=8)).eval()
+@pytest.mark.parametrize(
+    ("head", "others"), [("fcos", []), ("yolof", []), ("yollo", []), ("reppoints", []), ("fcos", [WITH_YOLLO])]
+)
+def test_what_is_remembered_is_what_is_seen(head: str, others: list[dict[str, str]]) -> None:
+    network = build(config_of(head, "small", n_classes=3, embedding=8, ensemble_with=others)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     memory = FeatureMemory()
@@ -221,28 +226,29 @@ def test_a_model_says_what_it_has_learnt_from_and_no_more(
     assert (training["rejections"], training["corrections"]) == (rejections, rejections + 3)
 
 
-def test_a_network_that_may_be_turned_learns_a_new_class(
-    reviewed: Path, sample: Slide, memory: FeatureMemory, tmp_path: Path
+@pytest.mark.parametrize("kind", [{"rotations": 4}, {"ensemble_with": [WITH_YOLLO]}])
+def test_a_network_that_may_be_turned_and_an_ensemble_learn_a_new_class(
+    kind: dict[str, object], reviewed: Path, sample: Slide, memory: FeatureMemory, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    architecture = config_of("fcos", "small", width=32, rotations=4)
+    architecture = config_of("fcos", "small", width=32, **kind)
     network = build(architecture).train()
     for norm in (part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)):
         norm.momentum = 1.0  # so that one look at the slide is all that a fresh network needs to see something
     with torch.no_grad():
         network(to_input(np.stack([patch_around(sample, x, 3000) for x in (2400, 3400, 4400)])))
-    card = {"name": "turnable", "architecture": architecture, "taxonomy": BETHESDA.to_json(), "mpp": 0.8}
+    card = {"name": "made", "architecture": architecture, "taxonomy": BETHESDA.to_json(), "mpp": 0.8}
     card["training"] = {"progress": 0.0}
-    save_model(Model(network.eval(), card), tmp_path / "turnable.safetensors")
+    save_model(Model(network.eval(), card), tmp_path / "made.safetensors")
     with Case.open(reviewed) as case:
-        case.use_round(import_model(case, tmp_path / "turnable.safetensors"))
+        case.use_round(import_model(case, tmp_path / "made.safetensors"))
         case.taxonomy = BETHESDA.edited([*BETHESDA.classes, CellClass("AGC", "G", "#7a5cc0", "7", "high grade", 5)])
         said = case.annotations()
         cells = said[said.states != State.REJECTED][:6]
         case.record([Verdict("class", box, 6, cell=int(id_)) for box, id_ in zip(cells.boxes, cells.ids, strict=True)])
         before = current_model(case).widened(case.taxonomy)
         after = quick_round(case, sample, memory, steps=50).model
-    assert after.network.rotations == 4
+    assert after.card["architecture"] == {**architecture, "n_classes": 7}
     learnt = centres_of(cells.boxes[~held_back(cells.ids)])
     patches = to_input(np.stack([patch_around(sample, x, y) for x, y in learnt]))
     with torch.inference_mode():

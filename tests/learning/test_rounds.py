@@ -243,13 +243,17 @@ def test_a_new_class_is_learnt_from_a_handful_of_cells(reviewed: Path, sample: S
     assert dense.classes.shape[1] == 7
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("rotations", [1, 4])
-def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(head: str, rotations: int) -> None:
-    if rotations > 1 and head == "reppoints":
-        pytest.skip("there is no such network")
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        *((head, {}) for head in HEADS),
+        *((head, {"rotations": 4}) for head in HEADS if head != "reppoints"),
+        ("fcos", {"ensemble_with": [{"neck": "top-down", "head": "yollo"}]}),
+    ],
+)
+def test_a_model_that_can_learn_more_classes_says_the_same_of_the_others(head: str, kind: dict[str, object]) -> None:
     torch.manual_seed(0)
-    architecture = config_of(head, "small", rotations=rotations)
+    architecture = config_of(head, "small", **kind)
     card = {"name": "made", "architecture": architecture, "taxonomy": BETHESDA.to_json(), "mpp": 0.5}
     model = Model(build(architecture).eval(), card)
     wider = model.widened(SEVEN)

@@ -57,6 +57,48 @@ def test_any_model_comes_back_from_its_file(head: str, rotations: int) -> None:
         torch.testing.assert_close(back.network(image).cell, model.network(image).cell, atol=2e-2, rtol=2e-2)
 
 
+def ensemble(**changes: object) -> dict[str, object]:
+    """The config of a small FCOS and a small YOLLO as one."""
+    beside = {"neck": HEADS["yollo"][0], "head": "yollo"}
+    return config_of("fcos", "small", width=16, embedding=8, ensemble_with=[beside], **changes)
+
+
+def test_an_ensemble_says_the_mean_of_what_its_members_say() -> None:
+    torch.manual_seed(0)
+    config = ensemble()
+    both = build(config).eval()
+    alone = [build({**config_of(head, "small", width=16, embedding=8)}).eval() for head in ("fcos", "yollo")]
+    for i, member in enumerate(alone):
+        parts = ("backbone", "neck", "head")
+        member.load_state_dict(
+            {f"{part}.{k}": v for part in parts for k, v in getattr(both, part).members[i].state_dict().items()}
+        )
+    image = to_input(np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), np.uint8))
+    with torch.inference_mode():
+        said, first, second = (predict(network, image) for network in (both, *alone))
+    for of, a, b in zip(said[:3], first[:3], second[:3], strict=True):
+        torch.testing.assert_close(of, (a + b) / 2)
+    torch.testing.assert_close(said.embedding, first.embedding)
+
+
+def test_an_ensemble_comes_back_from_its_file_which_older_versions_do_not_take() -> None:
+    model = Model(
+        build(ensemble()).eval(),
+        {"name": "both", "architecture": ensemble(), "taxonomy": BETHESDA.to_json(), "mpp": 0.4},
+    )
+    data = model.to_bytes()
+    assert model_from_bytes(data).id == model.id
+    assert b"napari-cervcell model 3" in data
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ensemble_with": [{"neck": "dilated", "head": "yolof"}]}, {"ensemble_with": [{}], "rotations": 4}]
+)
+def test_ensembles_that_cannot_be_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="there is no ensemble"):
+        build(config_of("fcos", "small", **changes))
+
+
 @pytest.mark.parametrize("changes", [{"neck": "dilated"}, {"head": "retina"}, {"backbone": "vgg"}])
 def test_parts_that_do_not_go_together_are_refused(changes: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="unknown network parts"):

@@ -31,7 +31,7 @@ def arguments(
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help=data)
     for name, told in more.items():
-        parser.add_argument(f"--{name}", metavar="NAME", help=told)
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=told)
     parser.add_argument("--scale", choices=("smoke", "cpu", "gpu"), required=True)
     parser.add_argument("--cache", type=Path, default=_CACHE, help="folder for the frozen features")
     parser.add_argument("--results", type=Path, default=RESULTS)
