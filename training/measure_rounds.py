@@ -1,9 +1,10 @@
 """Seconds from the key press to new cells in view, with the sample slide's labels in the place of a reviewer.
 
-``python training/measure_rounds.py [--corrections 200] [--cold]``: makes a case with so many corrections, spread over
-the sample slide, opens it in a window (on a display of its own where there is none), detects the view, presses ``t``,
-and prints when the round had ended and when the view had been looked at anew. The trainer has had time to get ready, as
-it has while somebody reviews; with ``--cold`` the key is pressed as soon as the case is open.
+``python training/measure_rounds.py [--corrections 200] [--cold] [--accurate]``: makes a case with so many corrections,
+spread over the sample slide, opens it in a window (on a display of its own where there is none), detects the view,
+presses ``t``, and prints when the round had ended and when the view had been looked at anew. The trainer has had time
+to get ready, as it has while somebody reviews; with ``--cold`` the key is pressed as soon as the case is open. With
+``--accurate`` the accurate model that ships is the one in use.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from napari_cervcell.casefile import Case, Verdict, open_case
 from napari_cervcell.cells import Cells, GridIndex
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import current_model
+from napari_cervcell.review.models import use_accurate
 from napari_cervcell.slides import open_slide, sample_slide
 
 _NEAR = 40.0  # level-0 px: a detection this close to a labelled cell is that cell
 _VIEW = (2000.0, 1500.0, 3600.0, 2500.0)
 
 
-def make_case(path: Path, corrections: int, seed: int = 0) -> None:
+def make_case(path: Path, corrections: int, accurate: bool = False, seed: int = 0) -> None:
     """Make a case of the sample slide, scanned, with verdicts on so many cells drawn at random."""
     with open_slide(sample_slide()) as slide, open_case(path, slide, reviewer="labels") as case:
+        if accurate:
+            use_accurate(case)
         for _ in Scan(slide, current_model(case), case=case).run():
             pass
         verdicts = oracle(case, case.detections().cells)
@@ -113,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corrections", type=int, default=200)
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--accurate", action="store_true")
     parser.add_argument("--case", type=Path, help="keep the case here, and take it from there the next time")
     options = parser.parse_args()
     from napari_cervcell.ui.display import virtual_display
@@ -120,7 +125,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, virtual_display():
         path = options.case or Path(folder) / "measured.cervcell"
         if not path.exists():
-            make_case(path, options.corrections)
+            make_case(path, options.corrections, options.accurate)
         print(measure(path, options.cold))
 
 

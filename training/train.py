@@ -172,6 +172,7 @@ def main() -> None:
     else:
         begun = load_model(args.start)
         averaged = begun.network
+        del card["training"]["steps"]  # there was no first stage
         card["training"] |= {"start": begun.id, "start_training": begun.card["training"]}
     teachers = [load_model(path) for path in args.teachers or ()] or [Model(averaged, card)]
     for field in fields:

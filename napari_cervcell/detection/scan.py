@@ -242,15 +242,15 @@ class Scan:
             def making(across: int) -> Future[Engine]:
                 return one.submit(engine_for, across)
 
-            def look(batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
-                return self._infer(engine_for, batch)
+            def look(batch: list[_Read]) -> tuple[list[tuple[Tile, _Found | None]], str]:
+                return self._infer(engine_for, batch), self._engine_words  # of the engine that answered
 
             making(self.blocks[0].across)  # while the first ones are read
             ahead = stack.enter_context(closing(_ahead(readers, self._read, self.blocks, _AHEAD, stop)))
             batches = _batches(chain.from_iterable(ahead), making, stop)
-            for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
+            for batch, words in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
                 for tile, raw in batch:
-                    yield tile, raw, self._engine_words
+                    yield tile, raw, words
 
     def _infer(self, engine_for: Callable[[int], Engine], batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
         """Look at blocks of one size; where memory does not suffice for one of them, at its tiles one by one."""
