@@ -20,7 +20,8 @@ RING = 0.3
 
 _CANDIDATES = 45  # ATSS: locations nearest to the centre, from which it picks; its paper: nine on each of five levels
 _MATCHES = 4  # YOLOF: anchors matched with every cell, large or small
-_FARTHEST, _NEAR_YOLOF = 0.15, 0.7  # YOLOF: matches that overlap less are left out, and others that overlap more
+_FARTHEST = 0.15  # YOLOF: matches that overlap less are left out
+_NEAR_YOLOF = 0.45  # YOLOF: and others that overlap more. Its paper: 0.7, between anchors 32 px apart and not 4
 _NEAR_YOLLO = 0.6  # YOLOv2: anchors that overlap more than this, but not best, are left out
 
 _Grid = NDArray[np.float64]

@@ -35,6 +35,13 @@ def test_yolof_learns_large_and_small_cells_at_as_many_locations() -> None:
     assert [(t.label == i).sum().item() for i in (0, 1)] == [4, 4]
 
 
+def test_yolof_leaves_out_what_sees_a_cell_too_well_to_be_background() -> None:
+    """In the middle of a location: 1 overlaps by 1, 4 by 0.765, 4 by 0.601, 4 by 0.579 and 8 by 0.466; then 0.429."""
+    t = targets("yolof", boxes((82, 82)), checked=True)
+    assert t.cell.sum() == 4
+    assert (~t.known).sum() == 17
+
+
 def test_yolof_leaves_out_matches_that_overlap_too_little() -> None:
     tiny = boxes((42, 42), side=6)  # 0.04 of the anchor
     t = targets("yolof", tiny, checked=True)
