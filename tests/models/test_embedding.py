@@ -133,7 +133,7 @@ def test_an_embedding_asks_for_the_newer_format(small_model: Model) -> None:
 
 def test_a_file_of_the_future_asks_for_an_update(small_model: Model, tmp_path: Path) -> None:
     card = json.dumps(small_model.card)
-    data = safetensors.torch.save({"w": torch.zeros(1)}, {"format": "napari-cervcell model 3", "card": card})
+    data = safetensors.torch.save({"w": torch.zeros(1)}, {"format": "napari-cervcell model 4", "card": card})
     (tmp_path / "new.safetensors").write_bytes(data)
     with pytest.raises(ModelError, match=r"new\.safetensors.*newer version.*Update"):
         load_model(tmp_path / "new.safetensors")
