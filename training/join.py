@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import fields_of
+from train import finish
 
-from napari_cervcell.learning.evaluation import evaluate
-from napari_cervcell.models import Model, build, load_model, save_model
+from napari_cervcell.models import Model, build, load_model
 
 FREE = ("backbone", "neck", "head")
 
@@ -53,11 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    model = joined([load_model(path) for path in args.models], args.out.stem)
-    found = evaluate(model, fields_of(args.data, "test"))
-    model.card["metrics"] = {"on": "test fields of training/splits.csv", **found}
-    save_model(model, args.out)
-    print(json.dumps(model.card["metrics"], indent=2))
+    finish(joined([load_model(path) for path in args.models], args.out.stem), args.data, args.out)
 
 
 if __name__ == "__main__":

@@ -191,14 +191,17 @@ def main() -> None:
         "margin": MARGIN,
         "teachers": [teacher.name for teacher in teachers],
     }
-    card["metrics"] = {
-        "on": "test fields of training/splits.csv",
-        **evaluate(Model(averaged, card), fields_of(args.data, "test")),
-    }
-    save_model(Model(averaged, card), args.out)
+    finish(Model(averaged, card), args.data, args.out)
     part.unlink(missing_ok=True)
-    print(f"saved {args.out}")
-    print(json.dumps(card["metrics"], indent=2))
+
+
+def finish(model: Model, data: Path, out: Path) -> None:
+    """Measure a model on the test fields in `data`, note the figures on its card, save it to `out`, and tell."""
+    found = evaluate(model, fields_of(data, "test"))
+    model.card["metrics"] = {"on": "test fields of training/splits.csv", **found}
+    save_model(model, out)
+    print(f"saved {out}")
+    print(json.dumps(model.card["metrics"], indent=2))
 
 
 def mean_opinion(teachers: list[Model], field: Field) -> Opinion:

@@ -80,6 +80,7 @@ class Progress:
 
 _Read = tuple[Block, NDArray[np.uint8] | None]
 _Found = tuple[Cells, Looks]
+_Looked = tuple[Tile, _Found | None, str]  # with what computed, in words
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -156,7 +157,6 @@ class Scan:
             self._reported = {(x, y): known.cells[which] for x, y, _, which in known.by_tile()}
         self._waiting = {(t.x, t.y) for t in self.tiles}
         self._one_by_one = False  # for want of memory
-        self._engine_words = ""
 
     @property
     def tiles(self) -> list[Tile]:
@@ -221,7 +221,7 @@ class Scan:
             if stop.is_set():
                 return
 
-    def _looked_at(self, stop: threading.Event) -> Iterator[tuple[Tile, _Found | None, str]]:
+    def _looked_at(self, stop: threading.Event) -> Iterator[_Looked]:
         """Yield every tile with its cells and their looks, in px of the network's input, (0, 0) at the core's corner.
 
         Reading, the network and what becomes of its answers each have threads of their own; at most two batches and
@@ -242,17 +242,16 @@ class Scan:
             def making(across: int) -> Future[Engine]:
                 return one.submit(engine_for, across)
 
-            def look(batch: list[_Read]) -> tuple[list[tuple[Tile, _Found | None]], str]:
-                return self._infer(engine_for, batch), self._engine_words  # of the engine that answered
+            def look(batch: list[_Read]) -> list[_Looked]:
+                return self._infer(engine_for, batch)
 
             making(self.blocks[0].across)  # while the first ones are read
             ahead = stack.enter_context(closing(_ahead(readers, self._read, self.blocks, _AHEAD, stop)))
             batches = _batches(chain.from_iterable(ahead), making, stop)
-            for batch, words in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
-                for tile, raw in batch:
-                    yield tile, raw, words
+            for batch in stack.enter_context(closing(_ahead(one, look, batches, 1, stop))):
+                yield from batch
 
-    def _infer(self, engine_for: Callable[[int], Engine], batch: list[_Read]) -> list[tuple[Tile, _Found | None]]:
+    def _infer(self, engine_for: Callable[[int], Engine], batch: list[_Read]) -> list[_Looked]:
         """Look at blocks of one size; where memory does not suffice for one of them, at its tiles one by one."""
         across = batch[0][0].across
         engine = engine_for(across)
@@ -266,18 +265,18 @@ class Scan:
             return [
                 said for block, _ in batch for read in self._read(block) for said in self._infer(engine_for, [read])
             ]
-        self.device, self._engine_words = engine.name, engine.words
-        result: list[tuple[Tile, _Found | None]] = []
+        self.device = engine.name
+        result: list[_Looked] = []
         for block, pixels in batch:
             if pixels is None:
-                result += [(tile, None) for tile in block.tiles]
+                result += [(tile, None, engine.words) for tile in block.tiles]
                 continue
             cells, looks, _ = next(found)
             short = looks.astype(np.float16)
             for tile in block.tiles:
                 column, row = (tile.x - block.x) // tile.size, (tile.y - block.y) // tile.size
                 left, top = HALO + column * self.grid.columns, HALO + row * self.grid.rows
-                result.append((tile, (cells.moved(-left, -top), short)))
+                result.append((tile, (cells.moved(-left, -top), short), engine.words))
         return result
 
     def _read(self, block: Block) -> list[_Read]:
