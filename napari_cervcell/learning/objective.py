@@ -48,14 +48,16 @@ class Objective:
     Where a teacher was asked, finding takes ``opinion_weight KL(teacher || model)`` too, known or not: labels miss
     cells and hold what is none, and a network that has seen all of them smooths that out.
 
-    Every sum is divided by the number of positive locations of the batch, as dense detectors do.
+    Every sum is divided by the number of positive locations of the batch, as dense detectors do. In finding and in
+    naming all cells count the same, however many locations they have: a platelet has one where a white cell has twenty,
+    and would be left to the end.
 
     Attributes
     ----------
     counts : float32 (C,)
-        Locations of each class drawn lately, kept up to date batch by batch; to begin with, a guess, all above 0. The
-        class logits are trained as ``logits + margin ln(counts / sum)`` (balanced softmax where `margin` is 1), so that
-        what they say at inference does not lean to the frequent classes.
+        Locations of each class drawn lately, as if all cells had equally many, kept up to date batch by batch; to begin
+        with, a guess, all above 0. The class logits are trained as ``logits + margin ln(counts / sum)`` (balanced
+        softmax where `margin` is 1), so that what they say at inference does not lean to the frequent classes.
     margin : float
         Above 1, rare classes are told apart from frequent ones by more than their counts alone ask for: they are learnt
         by heart from a handful of cells, and what new cells look like is less certain than it seems.
@@ -102,6 +104,9 @@ class Objective:
 
         counted = target.known | target.unknown if self.loss in ("ce", "focal") else target.known
         weight = counted.float() * torch.where(target.rejected, self.rejected_weight, 1.0)
+        positive = target.label >= 0
+        even = target.weight[positive] / target.weight[positive].mean()
+        weight[positive] *= even
         known = (self._element(cell, target.cell) * weight).sum() / n
         unknown = torch.zeros(())
         if self.loss == "exclusive" and target.unknown.any():
@@ -121,19 +126,19 @@ class Objective:
         if asked.any():
             taught = self.opinion_weight * _divergence(target.opinion[asked], cell[asked]).sum() / n
 
-        image, row, col = torch.nonzero(target.label >= 0, as_tuple=True)
+        image, row, col = torch.nonzero(positive, as_tuple=True)
         naming = sides = looks = torch.zeros(())
         if len(image):
             label = target.label[image, row, col]
             if int(label.max()) >= len(self.counts):
                 raise ValueError(f"a cell has class {int(label.max())}, but the model names {len(self.counts)}, from 0")
-            self.counts = 0.99 * self.counts + torch.bincount(label, minlength=len(self.counts))
+            self.counts = 0.99 * self.counts + torch.bincount(label, even, minlength=len(self.counts))
             prior = self.margin * (self.counts / self.counts.sum()).log()
             logits = dense.classes.float()[image, :, row, col] + prior
-            naming = F.cross_entropy(logits, label)
+            naming = (even * F.cross_entropy(logits, label, reduction="none")).mean()
             # the gradient of a softmax is that of independent classifiers of the same probabilities
             share = torch.softmax(logits.detach(), 1)
-            self.balance.add(torch.logit(share, 1e-6), F.one_hot(label, len(self.counts)).to(share))
+            self.balance.add(torch.logit(share, 1e-6), F.one_hot(label, len(self.counts)).to(share), even[:, None])
             sides = box_loss(dense, target)
             if dense.embedding is not None:
                 factor = dense.cell.shape[-1] // dense.embedding.shape[-1]

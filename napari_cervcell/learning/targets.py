@@ -34,6 +34,9 @@ class Targets(NamedTuple):
         Distances to the box's sides at positive locations, px of the network's input.
     opinion : float32 (n, h, w)
         The probability of a cell that a teacher gives, -1 where none was asked.
+    weight : float32 (n, h, w)
+        At positive locations the reciprocal of how many its cell has, so that no cell outweighs a smaller one; 1
+        elsewhere.
     """
 
     cell: Tensor
@@ -43,6 +46,7 @@ class Targets(NamedTuple):
     label: Tensor
     sides: Tensor
     opinion: Tensor
+    weight: Tensor
 
 
 def assign(
@@ -81,6 +85,7 @@ def assign(
 
     nearest = np.full((h, w), np.inf, np.float32)
     label = np.full((h, w), -1, np.int64)
+    weight = np.ones((h, w), np.float32)
     sides = np.zeros((4, h, w), np.float32)
     for box, c in zip(boxes, labels, strict=True):
         reach = reach_of(x, y, box)
@@ -88,6 +93,7 @@ def assign(
         taken = np.where(mine | left, reach, np.inf)
         mine &= reach < nearest
         label[mine] = c
+        weight[mine] = 1 / max(int(mine.sum()), 1)
         sides[:, mine] = np.stack([x - box[0], y - box[1], box[2] - x, box[3] - y])[:, mine]
         nearest = np.minimum(nearest, taken)
     positive = label >= 0
@@ -104,6 +110,7 @@ def assign(
         torch.from_numpy(label),
         torch.from_numpy(np.maximum(sides, 1.0)),
         torch.from_numpy(asked),
+        torch.from_numpy(weight),
     )
 
 

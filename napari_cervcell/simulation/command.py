@@ -40,7 +40,7 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
     simulate.add_argument("--seeds", type=_count, default=3, help="sittings of each kind (default: %(default)s)")
     simulate.add_argument(
         "--start",
-        help="model file to begin with, or 'none' for the ImageNet backbone alone (default: the standard one)",
+        help="a model file, 'accurate', or 'none' for the ImageNet backbone alone (default: the standard model)",
     )
     simulate.add_argument("--error", type=_share, default=0.0, help="share of wrong verdicts (default: %(default)s)")
     simulate.add_argument(
@@ -54,10 +54,10 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
 
 def _simulate(options: argparse.Namespace, progress: Callable[[str], object]) -> dict[str, Any]:
     from ..learning import split_names
-    from ..models import SHIPPED_MODEL
+    from ..weights import SHIPPED_MODEL, model_file
     from .simulate import Settings, Simulation
 
-    start = None if options.start == "none" else Path(options.start or SHIPPED_MODEL)
+    start = None if options.start == "none" else model_file(options.start) if options.start else SHIPPED_MODEL
     names = split_names(*options.split) if options.split else None
     settings = Settings(
         options.data, names, start, options.clicks, options.every, options.seeds, options.steps, options.error

@@ -275,3 +275,22 @@ def test_a_first_guess_of_a_box_learns_too() -> None:
     at = targets(CELL).cell[0] == 1
     assert (first.grad[0, :, at] > 0).all(), "a box too large is pushed to shrink"
     assert (first.grad[0, :, ~at] == 0).all()
+
+
+def test_a_small_cell_pulls_as_hard_as_a_large_one() -> None:
+    small, large = np.array([8, 8, 20, 20], np.float32), np.array([36, 36, 92, 92], np.float32)
+    labels = np.array([2, 2], np.int16)
+    at = assign((SIZE, SIZE), np.stack([small, large]), labels, NONE, NONE, WHOLE[0], NONE)
+    said, rule = dense(0.0), objective()
+    rule.loss = "ignore"
+    rule(said, collate([at]), progress=1.0).total.backward()
+    assert said.cell.grad is not None
+    assert said.classes.grad is not None
+    cell = at.cell.bool()
+    of_small = torch.zeros_like(cell)
+    of_small[:6, :6] = True
+    few, many = cell & of_small, cell & ~of_small
+    assert int(few.sum()) < int(many.sum()) / 5
+    for push in (said.cell.grad[0], said.classes.grad[0, 2]):  # whether it is a cell, and which
+        assert push[few].sum() < 0
+        torch.testing.assert_close(push[few].sum(), push[many].sum())
