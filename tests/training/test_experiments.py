@@ -21,11 +21,13 @@ ROOT = Path(__file__).parents[2] / "training"
 FIELDS = Path(napari_cervcell.learning.__file__).parent / "replay"
 EXPERIMENTS = (
     "sparse_labels",
+    "sparse_detector",
     "rare_classes",
     "long_tail",
     "long_tail_heads",
     "hard_negatives",
     "unlabelled",
+    "unlabelled_detector",
     "one_out",
 )
 
@@ -285,3 +287,23 @@ def test_detectors_are_compared_and_none_is_trained_twice(tmp_path: Path) -> Non
     made = model.stat().st_mtime_ns
     assert compare.main(options).rows == [row]
     assert model.stat().st_mtime_ns == made
+
+
+def test_a_reviewer_rejects_what_lies_at_no_cell_and_scores_high() -> None:
+    sparse = importlib.import_module("sparse_labels")
+    x = np.arange(10, dtype=np.float32) * 100
+    boxes, scores = np.stack([x, x, x + 30, x + 30], 1), np.linspace(0.9, 0.1, 10, dtype=np.float32)
+    cells = Cells(boxes, np.zeros(10, np.int16), scores, scores)
+    rejected = sparse.surest_false([(cells, cells.centres[::2]), (Cells(), np.zeros((0, 2), np.float32))], 1, 0)
+    assert [len(r) for r in rejected] == [1, 0]
+    assert rejected[0][0, 0] in x[1:6:2]  # one of the three surest
+
+
+def test_scores_move_until_as_many_cells_are_found_as_there_must_be() -> None:
+    detector, table = (importlib.import_module(n) for n in ("sparse_detector", "experiments.table"))
+    fields = table.fields_by_split(FIELDS, smoke=True)["train"]
+    bench = detector.Bench(fields, [], detector.SCALES["smoke"], smoke=True)
+    model = bench.fit(fields, 0, "ce", 1)
+    detector.move(model, fields, 5)
+    sure = [detector.predict_field(model, f, 0.49).scores > 0.4999 for f in fields]
+    assert sum(int(s.sum()) for s in sure) == 5

@@ -20,6 +20,7 @@ from napari_cervcell.models.heads import Dense
 from .features import MPP, Sheet
 
 __all__ = [
+    "LOWEST",
     "Locations",
     "Stacked",
     "calibration_error",
@@ -36,7 +37,7 @@ __all__ = [
 
 _NONE = np.zeros((0, 4), np.float32)
 _MOST = 1000  # locations of a field that may be in cells: lower ones would only cost time
-_LOWEST = 0.002  # where unknown counts as negative all scores sink, and their ranking should still be seen
+LOWEST = 0.002  # where unknown counts as negative all scores sink, and their ranking should still be seen
 
 
 @dataclass(slots=True)
@@ -151,7 +152,7 @@ def peaks(dense: Dense, lowest: float, annotated: NDArray[np.float32]) -> Decode
     return Decoded(*(of[inside] for of in found))
 
 
-def detect(model: Callable[[Tensor], Tensor], sheet: Sheet, lowest: float = _LOWEST) -> Cells:
+def detect(model: Callable[[Tensor], Tensor], sheet: Sheet, lowest: float = LOWEST) -> Cells:
     """Return what a head of one output finds in a sheet."""
     return decoded(logits_of(model, sheet)[0], sheet, lowest)
 
