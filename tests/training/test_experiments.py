@@ -304,6 +304,8 @@ def test_scores_move_until_as_many_cells_are_found_as_there_must_be() -> None:
     fields = table.fields_by_split(FIELDS, smoke=True)["train"]
     bench = detector.Bench(fields, [], detector.SCALES["smoke"], smoke=True)
     model = bench.fit(fields, 0, "ce", 1)
+    with torch.no_grad():
+        model.network.head.cell.weight *= 1000  # untrained, it says nearly the same everywhere
     detector.move(model, fields, 5)
-    sure = [detector.predict_field(model, f, 0.49).scores > 0.4999 for f in fields]
+    sure = [detector.predict_field(model, f, 0.4).scores > 0.5 - 1e-6 for f in fields]
     assert sum(int(s.sum()) for s in sure) == 5
