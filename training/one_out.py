@@ -20,13 +20,12 @@ from experiments.features import MPP
 from experiments.finding import figures, peaks
 from experiments.frozen import SCALES, Eyes, Scale, detector
 from experiments.table import Table, arguments, dots, fields_by_split
-from scipy.spatial import cKDTree
-from sparse_labels import kept_cells
+from sparse_labels import by_field, false_detections, only_kept
 from torch import nn
 from train import objective_of
 
 from napari_cervcell.cells import centres_of
-from napari_cervcell.learning.evaluation import HIT_RADIUS, Judged, score_cells
+from napari_cervcell.learning.evaluation import Judged, score_cells
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.fitting import FitSettings, fit
 from napari_cervcell.learning.objective import LossName
@@ -35,7 +34,6 @@ from napari_cervcell.models.network import both_looks
 from napari_cervcell.taxonomy import BETHESDA
 
 ALL, TENTH = "all", "0.1"
-_NONE = np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True)
@@ -134,24 +132,14 @@ class Bench:
 
     def _known(self, rejections: bool, seed: int) -> list[Seen]:
         """Return the train fields with a tenth of the cells, and as many places where a first model was wrong."""
-        kept = kept_cells(self.train, TENTH, seed)
-        fields = [
-            replace(f, boxes=f.boxes[k], labels=f.labels[k], checked=_NONE)
-            for f, k in zip(self.train, kept, strict=True)
-        ]
+        fields = only_kept(self.train, TENTH, seed)
         if rejections:
             _, first = self.fitted(TENTH, PLAIN, seed)
-            false = []
-            for i, (seen, field) in enumerate(zip(self.seen, self.train, strict=True)):
-                cells = detected(first, seen, field, two_looks=False).cells
-                points = centres_of(field.boxes)
-                far = cKDTree(points).query(cells.centres)[0] > HIT_RADIUS if len(points) else cells.scores >= 0
-                false += [(float(s), i, box) for s, box in zip(cells.scores[far], cells.boxes[far], strict=True)]
-            surest = sorted(false, key=lambda f: -f[0])[: sum(int(k.sum()) for k in kept)]
-            fields = [
-                replace(f, rejected=np.array([box for _, j, box in surest if j == i], np.float32).reshape(-1, 4))
-                for i, f in enumerate(fields)
-            ]
+            seen = zip(self.seen, self.train, strict=True)
+            found = [detected(first, s, f, two_looks=False) for s, f in seen]
+            surest = false_detections([(cells, points) for cells, points, *_ in found])
+            false = by_field(surest[: sum(len(f.labels) for f in fields)], len(fields))
+            fields = [replace(f, rejected=r) for f, r in zip(fields, false, strict=True)]
         return self.eyes.see(fields, "fcos")
 
 

@@ -23,14 +23,15 @@ import torch
 from experiments.features import MPP
 from experiments.finding import LOWEST, figures
 from experiments.table import Table, arguments, fields_by_split
+from numpy.typing import NDArray
 from scipy.special import logit
-from sparse_labels import FULL, against_share, kept_cells, surest_false
+from sparse_labels import FULL, against_share, only_kept, rejections
 from train import GENTLY, initialised, objective_of
 
-from napari_cervcell.cells import Cells, centres_of
+from napari_cervcell.cells import Cells
 from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.crops import Crops, CropSampler
-from napari_cervcell.learning.evaluation import opinion_of, predict_field
+from napari_cervcell.learning.evaluation import judged, opinion_of, predict_field
 from napari_cervcell.learning.fields import BOX_UM, Field
 from napari_cervcell.learning.fitting import FitSettings, fit
 from napari_cervcell.learning.objective import LossName, Objective
@@ -81,7 +82,6 @@ SCALES = {
     "cpu": Scale(steps=400, second_steps=200),
     "gpu": Scale(steps=3400, second_steps=1200, batch=16, seeds=5),
 }
-_NONE = np.zeros((0, 4), np.float32)
 
 
 class Bench:
@@ -105,7 +105,7 @@ class Bench:
         return self.judged(model)
 
     def judged(self, model: Model) -> dict[str, float]:
-        return figures([(found(model, f), centres_of(f.boxes)) for f in self.judged_on])
+        return figures([found(model, f) for f in self.judged_on])
 
     def model(self, fields: list[Field], rule: Rule, share: float, seed: int) -> Model:
         """Train by a rule on fields of which `share` of the cells is labelled, as checked regions tell a round."""
@@ -148,20 +148,15 @@ class Bench:
     def begun(self) -> Network:
         return build(self.config) if self.smoke else initialised(self.config)[0]
 
-    def _known(self, labels: str, rejections: bool, seed: int) -> list[Field]:
+    def _known(self, labels: str, rejected: bool, seed: int) -> list[Field]:
         """Return the train fields with the kept cells, and as many places where a first model was wrong."""
-        kept = kept_cells(self.train, labels, seed)
-        fields = [
-            replace(f, boxes=f.boxes[k], labels=f.labels[k], checked=_NONE)
-            for f, k in zip(self.train, kept, strict=True)
-        ]
-        if not rejections:
+        fields = only_kept(self.train, labels, seed)
+        if not rejected:
             return fields
         first = self.fit(fields, seed, "focal", self.scale.second_steps)
-        looked = self.train[: self.scale.reviewed]
-        n = sum(int(k.sum()) for k in kept)
-        rejected = surest_false([(found(first, f), centres_of(f.boxes)) for f in looked], n, seed)
-        return [replace(f, rejected=r) for f, r in zip(fields, rejected + [_NONE] * len(fields), strict=False)]
+        looked = [found(first, f) for f in self.train[: self.scale.reviewed]]
+        false = rejections(looked, sum(len(f.labels) for f in fields), len(fields), seed)
+        return [replace(f, rejected=r) for f, r in zip(fields, false, strict=True)]
 
 
 def move(model: Model, fields: list[Field], n: int) -> None:
@@ -172,12 +167,10 @@ def move(model: Model, fields: list[Field], n: int) -> None:
             model.network.head.cell.bias -= float(logit(scores[-min(n, len(scores))]))
 
 
-def found(model: Model, field: Field) -> Cells:
-    """Return what `model` finds in the annotated part of `field`, px of its image."""
-    cells = predict_field(model, field, LOWEST)
-    x, y = cells.centres.T
-    x1, y1, x2, y2 = field.checked[0]
-    return cells[(x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)]
+def found(model: Model, field: Field) -> tuple[Cells, NDArray[np.float32]]:
+    """Return what `model` finds in the annotated part of `field`, however faintly, and where its cells are (m, 2)."""
+    cells, points, *_ = judged(model, field, threshold=LOWEST)
+    return cells, points
 
 
 def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:

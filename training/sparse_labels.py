@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells, centres_of
 from napari_cervcell.learning.evaluation import HIT_RADIUS, match_points
+from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.losses import named_loss
 
 RULES = {
@@ -73,9 +74,10 @@ SCALES = {
 
 Kept = list[NDArray[np.bool_]]
 Boxes = list[NDArray[np.float32]]
+Detected = tuple[float, int, NDArray[np.float32]]  # its score, which field it is in, and its box (4,)
 
 
-def kept_cells(sheets: Sequence[Sheet], labels: str, seed: int) -> Kept:
+def kept_cells(sheets: Sequence[Sheet | Field], labels: str, seed: int) -> Kept:
     """Draw which cells are labelled: a share of them all ("0.1") or so many of every field ("3 a field")."""
     rng = np.random.default_rng(seed)
     kept = []
@@ -86,21 +88,39 @@ def kept_cells(sheets: Sequence[Sheet], labels: str, seed: int) -> Kept:
     return kept
 
 
-def surest_false(looked: Sequence[tuple[Cells, NDArray[np.float32]]], n: int, seed: int) -> Boxes:
-    """Return `n` false detections as a reviewer would reject them, (k, 4) for every field that was looked at.
+def only_kept(fields: Sequence[Field], labels: str, seed: int) -> list[Field]:
+    """Return `fields` with the cells that :func:`kept_cells` draws; all else in them is unknown."""
+    return [
+        replace(f, boxes=f.boxes[k], labels=f.labels[k], checked=np.zeros((0, 4), np.float32))
+        for f, k in zip(fields, kept_cells(fields, labels, seed), strict=True)
+    ]
 
-    `looked` has what was found in each, and where its cells are (m, 2). Drawn from the 3 `n` surest, which a reviewer
-    meets first, of which some are reviewed.
-    """
+
+def false_detections(looked: Sequence[tuple[Cells, NDArray[np.float32]]]) -> list[Detected]:
+    """Return what was found far from every cell, the surest first; `looked` has the cells and the points (m, 2)."""
     false = []
     for i, (cells, points) in enumerate(looked):
         far = cKDTree(points).query(cells.centres)[0] > HIT_RADIUS if len(points) else np.ones(len(cells), bool)
         false += [(float(s), i, box) for s, box in zip(cells.scores[far], cells.boxes[far], strict=True)]
-    surest = sorted(false, key=lambda f: -f[0])[: 3 * n]
-    boxes: list[list[NDArray[np.float32]]] = [[] for _ in looked]
-    for j in np.random.default_rng(seed).permutation(len(surest))[:n]:
-        boxes[surest[j][1]].append(surest[j][2])
+    return sorted(false, key=lambda f: -f[0])
+
+
+def by_field(false: Sequence[Detected], n: int) -> Boxes:
+    """Return the boxes float32 (k, 4) of false detections in each of `n` fields."""
+    boxes: list[list[NDArray[np.float32]]] = [[] for _ in range(n)]
+    for _, i, box in false:
+        boxes[i].append(box)
     return [np.array(b, np.float32).reshape(-1, 4) for b in boxes]
+
+
+def rejections(looked: Sequence[tuple[Cells, NDArray[np.float32]]], n: int, fields: int, seed: int) -> Boxes:
+    """Return `n` false detections as a reviewer would reject them, in each of `fields` fields.
+
+    `looked` is that of :func:`false_detections`, of the first of them. Drawn from the 3 `n` surest, which a reviewer
+    meets first, of which some are reviewed.
+    """
+    surest = false_detections(looked)[: 3 * n]
+    return by_field([surest[j] for j in np.random.default_rng(seed).permutation(len(surest))[:n]], fields)
 
 
 class Bench:
@@ -125,9 +145,8 @@ class Bench:
         first = self.fit("focal+negative", locations(self.train, kept), seed, self.scale.noise)
         looked = self.train[: self.scale.reviewed]
         n = sum(int(k.sum()) for k in kept)
-        false = surest_false([(detect(first, s, 0.01), points_of(s)) for s in looked], n, seed)
-        rejected = [b * np.float32(s.field.mpp / MPP) for b, s in zip(false, looked, strict=True)]
-        return rejected + [np.zeros((0, 4), np.float32)] * (len(self.train) - len(looked))
+        false = rejections([(detect(first, s, 0.01), points_of(s)) for s in looked], n, len(self.train), seed)
+        return [b * np.float32(s.field.mpp / MPP) for b, s in zip(false, self.train, strict=True)]
 
     def run(self, rule: str, labels: str, seed: int) -> dict[str, float]:
         kept = kept_cells(self.train, labels, seed)

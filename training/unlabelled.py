@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from napari_cervcell.taxonomy import BETHESDA
 N = len(BETHESDA)
 RULES = ("labels alone", "mean teacher", "dual alignment", "all fields labelled")
 NONE = np.zeros((0, 4), np.float32)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,8 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
 
     def run(rule: str, seed: int) -> dict[str, float]:
         share = 1.0 if rule == "all fields labelled" else scale.share
-        order = np.random.default_rng(seed).permutation(len(learnt))
-        n = max(1, round(share * len(learnt)))
-        labelled, unlabelled = [learnt[i] for i in order[:n]], [learnt[i] for i in order[n:]]
+        labelled, unlabelled = drawn(learnt, share, seed)
+        n = len(labelled)
         rows = Stacked(labelled)
         at = locations(labelled, [np.ones(len(s.labels), bool) for s in labelled], checked=[True] * n)
         start = head(N + 1, rows.width, seed, scale.width, background=True)
@@ -99,6 +100,13 @@ def main(argv: Sequence[str] | None = None, judge_on: str = "test") -> Table:
     table.markdown("Learning from unlabelled fields", notes, smoke)
     dots(table, ("ap", "f1_at_half", "balanced_accuracy"))
     return table
+
+
+def drawn(fields: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
+    """Return a share of the fields, at least one, drawn at random, and the others."""
+    order = np.random.default_rng(seed).permutation(len(fields))
+    n = max(1, round(share * len(fields)))
+    return [fields[i] for i in order[:n]], [fields[i] for i in order[n:]]
 
 
 def supervised(batch: Batch, logits: Tensor, teacher: nn.Module, progress: float) -> Tensor:

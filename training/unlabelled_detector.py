@@ -19,8 +19,8 @@ import torch
 from experiments.table import Table, arguments, dots, fields_by_split
 from sparse_detector import SCALES, Bench, found
 from torch import Tensor
+from unlabelled import drawn
 
-from napari_cervcell.cells import centres_of
 from napari_cervcell.learning.alignment import DualAlignment
 from napari_cervcell.learning.evaluation import opinion_of, predict_field
 from napari_cervcell.learning.fields import Field
@@ -96,7 +96,7 @@ class Unlabelled:
 
     def run(self, rule: str, seed: int) -> dict[str, float]:
         scale = self.bench.scale
-        labelled, others = self.parted(seed)
+        labelled, others = drawn(self.bench.train, SHARE, seed)
         if rule == ALL:
             model = self.bench.fit(self.bench.train, seed, "ignore", scale.steps + scale.second_steps)
         elif rule == ALONE:
@@ -105,7 +105,7 @@ class Unlabelled:
             first = self.first(seed)
             fields = labelled + [replace(f, boxes=_NONE, labels=f.labels[:0], checked=_NONE) for f in others]
             if rule == "mean teacher":
-                calibration = calibrate([(found(first, f), centres_of(f.boxes)) for f in self.val])
+                calibration = calibrate([found(first, f) for f in self.val])
                 fields = [with_pseudo_labels(f, predict_field(first, f), calibration, CUT) for f in fields]
             else:
                 fields = [replace(f, opinion=opinion_of(first, f)) for f in fields]
@@ -113,13 +113,8 @@ class Unlabelled:
             model = self.bench.fit(fields, seed + 1, "ignore", scale.second_steps, first, aligned)
         return self.bench.judged(model)
 
-    def parted(self, seed: int) -> tuple[list[Field], list[Field]]:
-        order = np.random.default_rng(seed).permutation(len(self.bench.train))
-        n = max(1, round(SHARE * len(order)))
-        return [self.bench.train[i] for i in order[:n]], [self.bench.train[i] for i in order[n:]]
-
     def _first(self, seed: int) -> Model:
-        return self.bench.fit(self.parted(seed)[0], seed, "ignore", self.bench.scale.steps)
+        return self.bench.fit(drawn(self.bench.train, SHARE, seed)[0], seed, "ignore", self.bench.scale.steps)
 
     @staticmethod
     def aligning(objective: Objective, network: Network, seed: int) -> Aligning:

@@ -142,9 +142,9 @@ class Judged(NamedTuple):
     shares: NDArray[np.float32] | None = None
 
 
-def judged(model: Model, field: Field, look: Look | None = None) -> Judged:
+def judged(model: Model, field: Field, look: Look | None = None, threshold: float = _LOWEST) -> Judged:
     """Return what `model` finds in the annotated part of `field` beside what is there."""
-    cells, _, shares = predict_embedded(model, field, look=look)
+    cells, _, shares = predict_embedded(model, field, threshold, look)
     x, y = cells.centres.T
     x1, y1, x2, y2 = field.checked[0]
     inside = (x >= x1) & (x <= x2) & (y >= y1) & (y <= y2)

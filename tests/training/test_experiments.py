@@ -294,7 +294,7 @@ def test_a_reviewer_rejects_what_lies_at_no_cell_and_scores_high() -> None:
     x = np.arange(10, dtype=np.float32) * 100
     boxes, scores = np.stack([x, x, x + 30, x + 30], 1), np.linspace(0.9, 0.1, 10, dtype=np.float32)
     cells = Cells(boxes, np.zeros(10, np.int16), scores, scores)
-    rejected = sparse.surest_false([(cells, cells.centres[::2]), (Cells(), np.zeros((0, 2), np.float32))], 1, 0)
+    rejected = sparse.rejections([(cells, cells.centres[::2]), (Cells(), np.zeros((0, 2), np.float32))], 1, 2, 0)
     assert [len(r) for r in rejected] == [1, 0]
     assert rejected[0][0, 0] in x[1:6:2]  # one of the three surest
 
