@@ -301,7 +301,7 @@ def compared(
         before, after = (judge(m, slide, kept) for m in (parent, model))
         metrics |= _agreement(kept, before, after, model.taxonomy.names)
         agreement = metrics["agreement"]
-        worse = is_worse(after - before)
+        worse = is_worse(after - before, recipe_for(parent).doubt)
         found = (
             f"agreement with {len(kept.ids)} held-back {'correction' if len(kept.ids) == 1 else 'corrections'}"
             f"{' (too few to tell for certain)' if len(kept.ids) < _FEW else ''} {agreement['before']:.0%} before, "
@@ -348,11 +348,11 @@ def _agreement(
     return figures
 
 
-def is_worse(change: NDArray[np.float32]) -> bool:
+def is_worse(change: NDArray[np.float32], doubt: float) -> bool:
     """Say whether agreement with held-back corrections, changed by `change` (n,), fell by more than chance lets it.
 
-    Chance is the standard error of the mean change. That of fewer than `_FEW` would be chance itself (of a single one
-    there is none), so it is worked out from the usual spread.
+    Chance is `doubt` standard errors of the mean change. That of fewer than `_FEW` would be chance itself (of a single
+    one there is none), so it is worked out from the usual spread.
     """
     spread = float(change.std(ddof=1)) if len(change) >= _FEW else _SPREAD
-    return float(change.mean()) + spread / math.sqrt(len(change)) < -_TOLERANCE
+    return float(change.mean()) + doubt * spread / math.sqrt(len(change)) < -_TOLERANCE

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells import FloatArray, IntArray, centres_of
+from ..cells import FloatArray, IntArray, centres_of, iou_with
 from ..review import Session
 from .data import Truth
 
 __all__ = ["PRICES", "Oracle", "Price"]
 
-Act = Literal["accept", "reject", "class", "add", "check"]
+Act = Literal["accept", "reject", "class", "reshape", "add", "check"]
 
 
 class Price(NamedTuple):
@@ -30,15 +30,20 @@ PRICES: dict[Act, Price] = {
     "accept": Price(1, 1.5),
     "reject": Price(1, 1.5),
     "class": Price(1, 2.5),
+    "reshape": Price(2, 4.0),
     "add": Price(2, 4.0),
     "check": Price(2, 3.0),
 }
-"""The clicks are what the window asks for: a key for a verdict, a drag from corner to corner for a box or a region. The
-seconds are assumed, not measured; waiting for a round costs none, for the reviewer goes on meanwhile."""
+"""The clicks are what the window asks for: a key for a verdict, a drag from corner to corner for a box or a region, and
+for a box that does not fit one at each of two corners, which accepts it too. The seconds are assumed, not measured;
+waiting for a round costs none, for the reviewer goes on meanwhile."""
 
 _REACH = 0.4
 """A detection is right if its centre is nearer to a cell's than this share of the cell's side: 24 px where a cell is
 60 px, as where models are measured."""
+
+_FITS = 0.5
+"""The box of a cell is good enough if it overlaps the true one by no less, intersection over union."""
 
 _QUESTIONS = 8  # verdicts between two patches that are looked through
 _A_PATCH = 4.0  # cells that it holds, about
@@ -50,6 +55,7 @@ class Oracle:
     It answers what the queue asks. After every 8 answers, and where the queue has nothing to ask, it looks through a
     patch of the slide drawn at random: it says what each cell shown there is, adds those that are missing, and
     marks the patch as checked. So reviewers are told to work, as without checked regions nobody knows what is missed.
+    Boxes that do not fit it draws anew: accepted as they are, they teach a detector its own mistakes.
 
     Attributes
     ----------
@@ -155,21 +161,37 @@ class Oracle:
         if said is None:
             session.reject(which)
             return self._pay("reject")
+        if cell is not None and iou_with(self._truth.boxes[cell], session.cells.boxes[[row]])[0] < _FITS:
+            return self._fit(row, cell, said)
         if said == shown:
             session.accept(which)
             return self._pay("accept")
         session.set_class(said, which)
         return self._pay("class")
 
+    def _fit(self, row: int, cell: int, said: int) -> Act:
+        """Say of what class the `cell` shown in `row` is, and draw its box anew."""
+        session, before = self.session, self.session.current
+        if said != session.cells.labels[row]:
+            session.set_class(said, row)
+            self._pay("class")
+        session.reshape(row, self._truth.boxes[cell])
+        self._stay_at(before)
+        return self._pay("reshape")
+
     def _add(self, cell: int) -> Act:
         truth = int(self._truth.labels[cell])
         said = self._erring(truth, truth, may_reject=False)
         before = self.session.current
         row = self.session.add_box(self._truth.boxes[cell], said)
-        self.session.select(before if before is not None and self.session.states[before] >= 0 else None)
+        self._stay_at(before)
         self._row_of[cell] = row
         self._note(row, said != truth)
         return self._pay("add")
+
+    def _stay_at(self, current: int | None) -> None:
+        gone = current is None or self.session.states[current] < 0
+        self.session.select(None if gone else current)
 
     def _erring(self, truth: int | None, shown: int, may_reject: bool = True) -> int | None:
         if self._rng.random() >= self._error:

@@ -184,7 +184,16 @@ def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_mo
     ],
 )
 def test_a_model_that_agrees_clearly_less_is_worse_however_few_tell(change: list[float], worse: bool) -> None:
-    assert is_worse(np.array(change, np.float32)) == worse
+    assert is_worse(np.array(change, np.float32), USUAL.doubt) == worse
+
+
+def test_after_a_start_from_nothing_only_clear_evidence_counts_against_a_round() -> None:
+    rng = np.random.default_rng(0)
+    change = rng.normal(0, 1, 60)
+    change = ((change - change.mean()) / change.std(ddof=1) * 0.15).astype(np.float32)  # standard error: 0.019
+    assert is_worse(change - 0.04, USUAL.doubt)
+    assert not is_worse(change - 0.04, COLD.doubt)
+    assert is_worse(change - 0.06, COLD.doubt)
 
 
 def test_a_worse_model_is_not_taken_on_the_word_of_one_correction(

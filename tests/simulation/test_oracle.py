@@ -42,7 +42,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     spots = rng.permutation(grid)
     cells, nothing = spots[:N], spots[N:]
     labels = rng.integers(0, 3, N).astype(np.int16)
-    seen = np.vstack([cells[:90] + rng.uniform(-8, 8, (90, 2)), nothing[:30], cells[:1] + 20])
+    seen = np.vstack([cells[:90] + rng.uniform(-8, 8, (90, 2)), nothing[:30], cells[:1] + np.array([16, 0])])
     said = np.concatenate([labels[:90], np.zeros(31, np.int16)])
     said[:10] = (said[:10] + 1) % 3
     scores = rng.uniform(0.3, 1, len(seen)).astype(np.float32)
@@ -110,6 +110,32 @@ def test_it_pays_for_every_act_and_stops_at_the_budget(world: World) -> None:
     assert oracle.seconds == pytest.approx(sum(PRICES[act].seconds * n for act, n in oracle.acts.items()))
     kinds = [e.kind for e in world.case.events()]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == dict(oracle.acts)
+
+
+def test_boxes_that_do_not_fit_are_drawn_anew_and_paid_for(tmp_path: Path) -> None:
+    """Of three cells the model has found one well, one twice too large, and one too small and under a wrong name."""
+    truth = Truth(
+        boxes_at(np.array([[100.0, 100], [300, 100], [500, 100]])),
+        np.array([0, 1, 2], np.int16),
+        np.array([[0, 0, 600, 200]], np.float32),
+    )
+    shown = truth.boxes.copy()
+    shown[1] += (-30, -30, 30, 30)
+    shown[2] += (15, 15, -15, -15)
+    found = Cells(shown, np.array([0, 1, 0], np.int16), *np.full((2, 3), 0.9, np.float32))
+    with Case.create(
+        tmp_path / "one.cervcell", slide_name="one.tiff", fingerprint="f00d", width=600, height=200, mpp=0.25
+    ) as case:
+        case.write_tile(case.start_run("model", "model", "slide"), 0, 0, 600, found)
+        oracle = Oracle(Session(None, case, threshold=0.5), truth, error=0, seed=0)
+        oracle.work(1000)
+        said = case.annotations()
+        at = np.argsort(centres_of(said.boxes)[:, 0])
+        np.testing.assert_array_equal(said.boxes[at], truth.boxes)
+        np.testing.assert_array_equal(said.labels[at], truth.labels)
+        assert State.REJECTED not in said.states
+        assert oracle.acts == {"accept": 1, "reshape": 2, "class": 1, "check": len(case.checked_regions())}
+        assert oracle.clicks == 1 + 2 * 2 + 1 + 2 * oracle.acts["check"]
 
 
 def test_a_region_is_marked_as_checked_only_when_all_in_it_is_said(world: World) -> None:
