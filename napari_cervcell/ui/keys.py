@@ -227,7 +227,10 @@ class KeySheet(QDialog):
         self._keys, self._waiting = {key.usual: key for key in keys}, None
         for usual, button in self.buttons.items():
             button.setText(" or ".join(self._keys[usual].names))
-        self.note.setText("They work wherever the focus is, except in a text field. Click one to choose another.")
+        self.note.setText(
+            "They work wherever the focus is, except in a text field. Click one to choose another.\n"
+            "With the mouse: drag a corner of the current cell's box to set it right, a side to move it."
+        )
 
     def _wait_for(self, usual: str) -> None:
         self.show_keys(list(self._keys.values()))
