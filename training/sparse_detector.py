@@ -52,6 +52,7 @@ class Rule:
 RULES = {
     "CE": Rule("ce"),
     "focal with alpha": Rule("focal"),
+    "BRL": Rule("brl"),
     "unknown ignored": Rule("ignore"),
     "exclusive CE": Rule("exclusive"),
     "recipe": Rule("exclusive", opinion=True),

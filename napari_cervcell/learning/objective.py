@@ -11,15 +11,24 @@ from torch import Tensor
 
 from ..models.heads import Dense
 from .alignment import proxy_loss
-from .losses import GradientBalance, Schedule, cross_entropy, exclusive_cross_entropy, focal, grad_libra
+from .losses import (
+    GradientBalance,
+    Schedule,
+    background_recalibration,
+    cross_entropy,
+    exclusive_cross_entropy,
+    focal,
+    grad_libra,
+)
 from .prototypes import prototypes
 from .targets import Targets
 
 __all__ = ["A_POS", "LossName", "Losses", "Objective", "box_loss", "likeness_loss"]
 
-LossName = Literal["exclusive", "ce", "focal", "ignore"]
+LossName = Literal["exclusive", "ce", "focal", "brl", "ignore"]
 """How it is learnt where cells are. ``exclusive`` is what rounds use: Grad-Libra, and the exclusive branch where nobody
-has looked; ``ignore`` learns nothing there; ``ce`` and ``focal`` take all that nobody looked at for background."""
+has looked; ``ignore`` learns nothing there; ``ce`` and ``focal`` take all that nobody looked at for background; so does
+``brl``, which is ``focal``, but where a cell is all but certain (background recalibration)."""
 
 A_POS = 0.6
 """How strongly positives that are easy already are damped: the setting with the best rare classes in the paper."""
@@ -120,6 +129,8 @@ class Objective:
                 confidence=_around(torch.sigmoid(cell.detach())),
             )
             unknown = self.unknown_weight * exclusive[target.unknown].sum() / n
+        elif self.loss == "brl" and target.unknown.any():
+            unknown = self.unknown_weight * background_recalibration(cell[target.unknown]).sum() / n
 
         taught = torch.zeros(())
         asked = target.opinion >= 0
@@ -148,7 +159,7 @@ class Objective:
         return Losses(sum(parts, torch.zeros(())), *(float(part.detach()) for part in parts))
 
     def _element(self, cell: Tensor, target: Tensor) -> Tensor:
-        if self.loss == "focal":
+        if self.loss in ("focal", "brl"):
             return focal(cell, target)
         if self.loss == "ce" or not self.grad_libra:
             return cross_entropy(cell, target)

@@ -30,7 +30,8 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
     simulate.epilog = (
         "Beside the strategy and the loss in question stand random choice with cross-entropy that takes unknown for "
         "negative, and what all labels together give. Prices: accept and reject 1 click (1.5 s), re-class 1 (2.5 s), "
-        "add a cell 2 (4 s), mark a region as checked 2 (3 s); the seconds are assumed."
+        "draw a box that does not fit anew 2 (4 s), add a cell 2 (4 s), mark a region as checked 2 (3 s); the seconds "
+        "are assumed."
     )
     simulate.add_argument("data", type=Path, help="folder with images/ and images.csv, points.csv or a COCO file")
     simulate.add_argument("--split", nargs=2, metavar=("FILE.csv", "NAME"), help="only images that FILE.csv puts there")

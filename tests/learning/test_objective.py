@@ -110,6 +110,22 @@ def test_rivals_take_unknown_for_background_or_leave_it_alone(loss: LossName, is
     assert (said.cell.grad[targets(CELL).cell > 0] < 0).all()
 
 
+def test_background_recalibration_is_focal_but_for_what_is_all_but_certain() -> None:
+    pushes = {}
+    names: tuple[LossName, ...] = ("focal", "brl")
+    for name in names:
+        for logit in (2.0, 4.0):  # 0.88 and 0.98
+            rival, said = objective(), dense(logit)
+            rival.loss = name
+            rival(said, targets(CELL), progress=1.0).total.backward()
+            assert said.cell.grad is not None
+            pushes[name, logit] = said.cell.grad
+    torch.testing.assert_close(pushes["brl", 2.0], pushes["focal", 2.0])
+    unknown = targets(CELL).unknown
+    assert (pushes["focal", 4.0][unknown] > 0).all()
+    assert (pushes["brl", 4.0][unknown] < 0).all()
+
+
 def test_a_rejection_is_pushed_down_from_the_first_step() -> None:
     said, known = dense(2.0), targets(rejected=CELL)
     objective()(said, known, 0.0).total.backward()
