@@ -67,12 +67,22 @@ class CropSampler:
         The source of every random draw.
     hard : bool
         Whether rejections count for more than cells.
+    even : bool
+        Whether all classes are drawn equally often, however few cells they have.
 
     Cells at places that are no numbers are dropped. Raises DataError for an image that is not of 8 bits, and so may
     hold what is no number either.
     """
 
-    def __init__(self, fields: Sequence[Field], crops: Crops, rng: np.random.Generator, *, hard: bool = True) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        crops: Crops,
+        rng: np.random.Generator,
+        *,
+        hard: bool = True,
+        even: bool = False,
+    ) -> None:
         self.fields = [_sound(f) for f in fields]
         self.crops = crops
         self.rng = rng
@@ -82,7 +92,7 @@ class CropSampler:
         self._cell_box = np.concatenate([f.boxes for f in self.fields])
         labels = np.concatenate([f.labels for f in self.fields])
         _, inverse, count = np.unique(labels, return_inverse=True, return_counts=True)
-        weight = 1 / np.sqrt(count[inverse]) if len(labels) else np.zeros(0)
+        weight = 1 / count[inverse] ** (1.0 if even else 0.5)
         self._cell_weight = weight / weight.sum() if len(labels) else weight
         self._rejected_field = np.concatenate([np.full(len(f.rejected), i) for i, f in enumerate(self.fields)])
         self._rejected_box = np.concatenate([f.rejected for f in self.fields])

@@ -70,7 +70,7 @@ def quick_round(
     say("Training")
     torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
-    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng, hard=recipe.hard)
+    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng, hard=recipe.hard, even=recipe.even)
     if earlier:
         sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
     progress = standing(fields, recipe)

@@ -26,6 +26,8 @@ class Recipe:
         Whether known elements take Grad-Libra, else cross-entropy; see `Objective`.
     hard : bool
         Whether rejections count for more than cells, as hard negatives: drawn more often, and of more weight.
+    even : bool
+        Whether crops lie around cells of all classes equally often, else the oftener the more there are of a class.
     at_the_end : bool
         Whether the exclusive schedule stands at its end, else as far as labels allow; see `standing`.
     replay : bool
@@ -42,6 +44,7 @@ class Recipe:
     loss: LossName = "exclusive"
     grad_libra: bool = True
     hard: bool = True
+    even: bool = False
     at_the_end: bool = True
     replay: bool = True
     rate: float = 5e-4
@@ -50,12 +53,12 @@ class Recipe:
 
 
 USUAL = Recipe()
-COLD = Recipe(grad_libra=False, hard=False, at_the_end=False, replay=False, rate=1e-3, frozen=3, doubt=2.0)
+COLD = Recipe(grad_libra=False, hard=False, even=True, at_the_end=False, replay=False, rate=1e-3, frozen=3, doubt=3.0)
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
 In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's, and a rejection says no more than a
-cell does: what looks like both is a cell as likely as reviewers said so. A round that learns from twice the labels is
-better as a rule, while most held-back cells are ones that the model before it had found and was sure of: only clear
-evidence counts against it."""
+cell does: what looks like both is a cell as likely as reviewers said so. A class with few labels must be found for more
+of its cells to be asked about. A round that learns from twice the labels is better as a rule, and most held-back cells
+are ones that the model before it had found and was sure of: only clear evidence counts against it."""
 
 
 def recipe_for(model: Model) -> Recipe:

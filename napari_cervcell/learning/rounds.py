@@ -176,7 +176,7 @@ def train_round(
     torch.manual_seed(seed)  # of dropout
     rng = np.random.default_rng(seed)
     crops = Crops(_CROP, parent.mpp, assignment=Assignment.of(parent.card["architecture"]))
-    sampler = CropSampler(fields, crops, rng, hard=recipe.hard)
+    sampler = CropSampler(fields, crops, rng, hard=recipe.hard, even=recipe.even)
     if replay:
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
     progress = standing(fields, recipe)

@@ -120,14 +120,21 @@ class SeenSampler(CropSampler):
     rng : numpy Generator
     patch : int
         Side of a patch, px of the network's input, a multiple of the features' stride.
-    hard : bool
+    hard, even : bool
         As of `CropSampler`.
     """
 
     def __init__(
-        self, fields: Sequence[Seen], mpp: float, rng: np.random.Generator, patch: int = PATCH, *, hard: bool = True
+        self,
+        fields: Sequence[Seen],
+        mpp: float,
+        rng: np.random.Generator,
+        patch: int = PATCH,
+        *,
+        hard: bool = True,
+        even: bool = False,
     ) -> None:
-        super().__init__(fields, Crops(patch, mpp), rng, hard=hard)
+        super().__init__(fields, Crops(patch, mpp), rng, hard=hard, even=even)
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images))

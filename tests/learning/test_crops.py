@@ -73,6 +73,17 @@ def test_rejections_that_are_not_to_count_for_more_are_drawn_as_often_as_cells()
     assert shares[1] > 0.25
 
 
+@pytest.mark.parametrize(("even", "share"), [(False, 0.25), (True, 0.5)])
+def test_a_rare_class_is_drawn_more_often_than_it_is_there_or_as_often_as_the_others(even: bool, share: float) -> None:
+    """Nine cells of one class and one of another, far from each other."""
+    places = np.stack(np.meshgrid([150, 450, 750, 1050, 1350], [150, 450]), -1).reshape(-1, 2).astype(np.float32)
+    rgb, labels = np.full((600, 1500, 3), 235, np.uint8), np.array([0] * 9 + [1], np.int16)
+    known = Field("ten", rgb, MPP, boxes(places), labels)
+    targets = CropSampler([known], Crops(128, MPP), np.random.default_rng(0), even=even).batch(400)[1]
+    frequent, rare = ((targets.label == c).flatten(1).any(1).sum() for c in (0, 1))
+    assert float(rare / (frequent + rare)) == pytest.approx(share, abs=0.06)
+
+
 def test_only_with_a_rim_do_crops_reach_over_the_edge_and_nothing_is_taught_there() -> None:
     for rim, reaches in ((0, False), (32, True)):
         targets = sampler(Crops(256, MPP, rim)).batch(24)[1]

@@ -193,7 +193,7 @@ def test_after_a_start_from_nothing_only_clear_evidence_counts_against_a_round()
     change = ((change - change.mean()) / change.std(ddof=1) * 0.15).astype(np.float32)  # standard error: 0.019
     assert is_worse(change - 0.04, USUAL.doubt)
     assert not is_worse(change - 0.04, COLD.doubt)
-    assert is_worse(change - 0.06, COLD.doubt)
+    assert is_worse(change - 0.08, COLD.doubt)
 
 
 def test_a_worse_model_is_not_taken_on_the_word_of_one_correction(
