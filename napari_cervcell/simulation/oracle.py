@@ -175,7 +175,11 @@ class Oracle:
         if said != session.cells.labels[row]:
             session.set_class(said, row)
             self._pay("class")
-        session.reshape(row, self._truth.boxes[cell])
+        drawn = session.reshape(row, self._truth.boxes[cell])  # a row of its own
+        if self._row_of[cell] == row:
+            self._row_of[cell] = drawn
+        self._note(drawn, row in self.wrong)
+        self.wrong.discard(row)
         self._stay_at(before)
         return self._pay("reshape")
 

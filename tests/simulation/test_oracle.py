@@ -127,7 +127,8 @@ def test_boxes_that_do_not_fit_are_drawn_anew_and_paid_for(tmp_path: Path) -> No
         tmp_path / "one.cervcell", slide_name="one.tiff", fingerprint="f00d", width=600, height=200, mpp=0.25
     ) as case:
         case.write_tile(case.start_run("model", "model", "slide"), 0, 0, 600, found)
-        oracle = Oracle(Session(None, case, threshold=0.5), truth, error=0, seed=0)
+        session = Session(None, case, threshold=0.5)
+        oracle = Oracle(session, truth, error=0, seed=0)
         oracle.work(1000)
         said = case.annotations()
         at = np.argsort(centres_of(said.boxes)[:, 0])
@@ -136,6 +137,9 @@ def test_boxes_that_do_not_fit_are_drawn_anew_and_paid_for(tmp_path: Path) -> No
         assert State.REJECTED not in said.states
         assert oracle.acts == {"accept": 1, "reshape": 2, "class": 1, "check": len(case.checked_regions())}
         assert oracle.clicks == 1 + 2 * 2 + 1 + 2 * oracle.acts["check"]
+        # asked again, as by a second look, it says the same
+        rows = np.flatnonzero(session.states > 0)
+        assert [oracle.truth_of(row) for row in rows.tolist()] == session.cells.labels[rows].tolist()
 
 
 def test_a_region_is_marked_as_checked_only_when_all_in_it_is_said(world: World) -> None:
