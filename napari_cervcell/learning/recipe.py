@@ -37,6 +37,8 @@ class Recipe:
         Peak learning rate of the neck and the head.
     frozen : int
         So many parts of the backbone keep their weights.
+    steps_a_cell : int or None
+        At most so many steps for each labelled cell, None for as many as there is time for.
     doubt : float
         By how many standard errors a round must agree less with held-back corrections to be worse; see `is_worse`.
     """
@@ -49,16 +51,28 @@ class Recipe:
     replay: bool = True
     rate: float = 5e-4
     frozen: int = _WHOLE_BACKBONE
+    steps_a_cell: int | None = None
     doubt: float = 1.0
 
 
 USUAL = Recipe()
-COLD = Recipe(grad_libra=False, hard=False, even=True, at_the_end=False, replay=False, rate=1e-3, frozen=3, doubt=3.0)
+COLD = Recipe(
+    grad_libra=False,
+    hard=False,
+    even=True,
+    at_the_end=False,
+    replay=False,
+    rate=1e-3,
+    frozen=3,
+    steps_a_cell=10,
+    doubt=3.0,
+)
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
 In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's, and a rejection says no more than a
 cell does: what looks like both is a cell as likely as reviewers said so. A class with few labels must be found for more
-of its cells to be asked about. A round that learns from twice the labels is better as a rule, and most held-back cells
-are ones that the model before it had found and was sure of: only clear evidence counts against it."""
+of its cells to be asked about, and the first handful, with nothing replayed beside it, is soon learnt by heart. A round
+that learns from twice the labels is better as a rule, and most held-back cells are ones that the model before it had
+found and was sure of: only clear evidence counts against it."""
 
 
 def recipe_for(model: Model) -> Recipe:

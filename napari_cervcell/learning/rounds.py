@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -35,6 +36,7 @@ __all__ = ["Outcome", "current_model", "judge", "train_round"]
 REPLAY = Path(__file__).with_name("replay")
 
 _CROP = 320
+_LEAST_STEPS = 20
 _TOLERANCE = 0.01
 _FEW = 5  # corrections held back; of fewer nobody knows from themselves how much of their change is chance
 _SPREAD = 0.15  # usual, of the changes of single corrections: 0.1 to 0.2 in rounds on the sample slide
@@ -157,8 +159,8 @@ def train_round(
 ) -> Outcome:
     """Train the case's model on the case's corrections, and judge it against its parent.
 
-    It trains for about `seconds`, or where a script must get the same model twice, for exactly `steps`; `loss` is that
-    of finding cells, for comparison.
+    It trains for about `seconds`, or where a script must get the same model twice, for `steps`, in both cases for no
+    more than :func:`most_steps`; `loss` is that of finding cells, for comparison.
 
     Half of every batch comes from the case, half is replayed from fields that the shipped model learned from, so that
     nothing is forgotten; how a model learns that began with nothing, `recipe_for` tells. Known elements take
@@ -181,7 +183,7 @@ def train_round(
         sampler = Mixed(sampler, CropSampler(replay, crops, rng))
     progress = standing(fields, recipe)
     settings = FitSettings(
-        steps=steps or max(20, int(seconds * 20)),
+        steps=min(steps or max(_LEAST_STEPS, int(seconds * 20)), most_steps(fields, recipe)),
         seconds=None if steps else seconds,
         rate=recipe.rate,
         progress=(progress, progress),
@@ -220,6 +222,13 @@ def standing(fields: Sequence[Field], recipe: Recipe) -> float:
         return 1.0
     pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5  # cross-entropy's
     return Schedule().progress_for(labelled_share(fields), pull)
+
+
+def most_steps(fields: Sequence[Field], recipe: Recipe) -> int:
+    """Return the most steps that a round may take on the case's `fields` without learning their cells by heart."""
+    if recipe.steps_a_cell is None:
+        return sys.maxsize
+    return max(_LEAST_STEPS, recipe.steps_a_cell * sum(len(f.labels) for f in fields))
 
 
 def objective_of(fields: Sequence[Field], student: Model, seed: int, recipe: Recipe) -> Objective:

@@ -136,13 +136,16 @@ class _Trainer:
         def report(step: Step) -> None:
             # single batches differ more than the model changes: the mean of the last ones shows where it goes
             smooth.append(float(step.losses.total.detach()))
+            left = seconds - step.seconds
+            if step.done > 0:  # by steps it may be over sooner
+                left = min(left, step.seconds * (1 / step.done - 1))
             _say(
                 "progress",
                 round=number,
                 step=step.step + 1,
                 done=step.done,
                 loss=fmean(smooth[-20:]),
-                seconds_left=max(0.0, seconds - step.seconds),
+                seconds_left=max(0.0, left),
             )
 
         teach = (

@@ -24,8 +24,18 @@ from napari_cervcell.learning.losses import Schedule, pull_at_half
 from napari_cervcell.learning.objective import A_POS
 from napari_cervcell.learning.quick import quick_round
 from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
-from napari_cervcell.learning.rounds import compared, is_worse, judge, objective_of, standing, train_round
-from napari_cervcell.models import HEADS, Model, ModelError, build, config_of, model_from_bytes, predict, to_input
+from napari_cervcell.learning.rounds import compared, is_worse, judge, most_steps, objective_of, standing, train_round
+from napari_cervcell.models import (
+    HEADS,
+    Model,
+    ModelError,
+    build,
+    config_of,
+    model_from_bytes,
+    predict,
+    save_model,
+    to_input,
+)
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass, Taxonomy
@@ -86,6 +96,29 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     cold = objective_of([field], small_model, 0, COLD)
     assert not cold.grad_libra
     assert cold.rejected_weight == 1 < objective_of([field], small_model, 0, USUAL).rejected_weight
+
+
+def test_after_a_start_from_nothing_a_round_ends_before_it_knows_a_handful_of_cells_by_heart(
+    sample: Slide, quick_model: Model, tmp_path: Path
+) -> None:
+    young = Model(copy.deepcopy(quick_model.network), quick_model.card | {"training": {"progress": 0.0}})
+    with open_case(tmp_path / "young.cervcell", sample) as case:
+        for _ in Scan(sample, young, region=ONE_TILE, case=case).run():
+            pass
+        cells = case.detections().cells
+        best = np.argsort(-cells.scores)[:6]
+        case.record([Verdict("accept", cells.boxes[i], int(cells.labels[i])) for i in best])
+        said = case.annotations()
+        save_model(young, tmp_path / "young.safetensors")
+        case.use_round(import_model(case, tmp_path / "young.safetensors"))
+        taken: list[int] = []
+        train_round(case, sample, steps=1000, on_step=lambda step: taken.append(step.step))
+        fields = case_fields(sample, Known.of(case, sample), young.mpp)
+    learnt = int((~held_back(said.ids)).sum())
+    assert 0 < learnt < 7
+    assert len(taken) == 10 * learnt
+    assert most_steps(fields, USUAL) > 1_000_000  # earlier fields beside them keep a model from that
+    assert most_steps([], COLD) == 20  # a checked region without cells teaches, too
 
 
 def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
