@@ -246,12 +246,13 @@ def _annotate(options: argparse.Namespace) -> Answer:
 
 
 def _train(options: argparse.Namespace) -> Answer:
-    from .casefile import Case
+    from .casefile import Case, note_place
     from .learning import TrainingProcess
     from .models import load_model, model_from_bytes, save_model
 
     start = time.monotonic()
     with Case.open(options.case) as case:
+        note_place(case)
         process = TrainingProcess(options.case, _slide_of(case, options.slide))
         process.start(quick=options.quick, seconds=options.seconds)
         end: Answer = {}

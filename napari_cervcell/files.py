@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Where the plugin keeps what is the user's, and files that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["written_whole"]
+import platformdirs
+
+__all__ = ["data_folder", "written_whole"]
+
+
+def data_folder() -> Path:
+    """Return where the plugin keeps what belongs to this user."""
+    return Path(platformdirs.user_data_dir("napari-cervcell", appauthor=False))
 
 
 @contextlib.contextmanager

@@ -30,6 +30,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users keep in their data folder is theirs."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
 @pytest.fixture(scope="session")
 def shipped_model() -> Model:
     return load_model()
@@ -142,6 +148,6 @@ def scratch() -> Scratch:
     return blot
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sample_truth() -> Path:
     return sample_slide().with_name("cric_sample_points.csv")

@@ -1,6 +1,7 @@
 """What we know of a slide, in one file: detections, verdicts, checked regions, rounds of learning."""
 
 from .case import SUFFIX, Case, SlideLike, default_case_path, open_case
+from .casebook import note_place, place_of
 from .events import Annotations, Event, State, Verdict
 from .exchange import export_case, import_cells
 from .matching import Match, Present, match, present_cells
@@ -29,6 +30,8 @@ __all__ = [
     "export_case",
     "import_cells",
     "match",
+    "note_place",
     "open_case",
+    "place_of",
     "present_cells",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -42,6 +43,8 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     Attributes
     ----------
     path : Path
+    uid : str
+        Whichever way the file is called, and wherever it is.
     slide_name : str
         File name of the slide.
     fingerprint : str
@@ -55,6 +58,8 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     def __init__(self, store: Store, reviewer: str | None) -> None:
         super().__init__(store, _login() if reviewer is None else reviewer)
         self.path = store.path
+        # files from before cases had ids are known by their slide
+        self.uid = str(store.meta("uid", optional=True) or store.meta("fingerprint"))
         self.slide_name = str(store.meta("slide_name"))
         self.fingerprint = str(store.meta("fingerprint"))
         self.width, self.height = int(store.meta("width")), int(store.meta("height"))
@@ -74,6 +79,7 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     ) -> Case:
         """Make a new case file; `reviewer` is by default the login name. Raises CaseError."""
         meta = {
+            "uid": uuid.uuid4().hex,
             "slide_name": slide_name,
             "slide_path": slide_name,
             "fingerprint": fingerprint,

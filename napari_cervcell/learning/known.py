@@ -23,8 +23,10 @@ __all__ = [
     "case_fields",
     "checked_windows",
     "held_back",
+    "in_turn",
     "labelled_share",
     "read_windows",
+    "window_side",
 ]
 
 _HELD_BACK = 0.2
@@ -85,13 +87,18 @@ def case_fields(slide: Slide, known: Known, mpp: float) -> list[Field]:
     Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
     mpp.
     """
-    side = _WINDOW * _downsample(slide, mpp)
+    side = window_side(slide, mpp, _WINDOW)
     windows = {*annotated_windows(known.annotations, side), *checked_windows(known.checked, side)}
     return list(read_windows(slide, known, mpp, sorted(windows), _WINDOW, _WINDOW / 16))
 
 
 Window = tuple[int, int]
 """Column and row of a window in a slide's fixed grid."""
+
+
+def window_side(slide: Slide, mpp: float, side: int) -> float:
+    """Return the side in level-0 px of windows that are `side` px wide at `mpp`. Raises RoundError without a mpp."""
+    return side * _downsample(slide, mpp)
 
 
 def _downsample(slide: Slide, mpp: float) -> float:
@@ -103,6 +110,19 @@ def _downsample(slide: Slide, mpp: float) -> float:
 def annotated_windows(annotations: Annotations, side: float) -> list[Window]:
     """Return the windows of `side` level-0 px with annotations in them, that of the first first."""
     return list(dict.fromkeys((int(x // side), int(y // side)) for x, y in centres_of(annotations.boxes)))
+
+
+def in_turn(annotations: Annotations) -> Annotations:
+    """Return the newest of every class, then the second newest of every class, and so on: a rare class is soon done.
+
+    Rejections are a class of their own.
+    """
+    newest = annotations[::-1]
+    classes = np.where(newest.states == State.REJECTED, -1, newest.labels)
+    turn = np.zeros(len(newest), np.int64)
+    for label in np.unique(classes):
+        turn[classes == label] = np.arange(np.count_nonzero(classes == label))
+    return newest[np.argsort(turn, kind="stable")]
 
 
 def _frame(window: Window, side: float, rim: float) -> tuple[float, float, float, float]:

@@ -7,31 +7,30 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ..casefile import Annotations, Case, State
+from ..casefile import Case, State
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
-from .crops import CropSampler
+from .earlier import Earlier, earlier_cases
 from .evaluation import evaluate
 from .features import FeatureMemory, HeadAlone, Remembering
 from .fields import Field
 from .fitting import FitSettings, Step
-from .known import Known, RoundError, Window, annotated_windows, checked_windows, held_back, read_windows
-from .newclasses import imprint
-from .recipe import recipe_for
-from .rounds import (
-    EPOCH,
-    Mixed,
-    Outcome,
-    begin,
-    card_of,
-    compared,
-    judge,
-    objective_of,
-    replayed,
-    standing,
-    taught,
+from .known import (
+    Known,
+    RoundError,
+    Window,
+    annotated_windows,
+    checked_windows,
+    held_back,
+    in_turn,
+    read_windows,
+    window_side,
 )
+from .newclasses import imprint
+from .promotion import Outcome, compared, judge
+from .recipe import recipe_for
+from .rounds import EPOCH, begin, card_of, mixed, objective_of, replayed, standing, taught
 from .seen import Seen, SeenSampler, see
 
 __all__ = ["prepare", "quick_round"]
@@ -61,39 +60,43 @@ def quick_round(
     say = on_stage or (lambda text: None)
     parent, known = begin(case, slide)
     recipe = recipe_for(parent)
-    say("Looking at the corrected cells")
-    eyes = _Eyes(parent, memory)
-    fields = list(eyes.of_case(slide, known))
     replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
-    earlier = list(eyes.of_replay(replay))
+    eyes = _Eyes(parent, memory)
+    with earlier_cases(parent, case) as earlier:
+        say("Looking at the corrected cells")
+        fields = list(eyes.of_case(slide, known))
+        shipped, again = list(eyes.of_replay(replay)), list(eyes.of_earlier(earlier))
 
-    say("Training")
-    torch.manual_seed(seed)  # of dropout
-    rng = np.random.default_rng(seed)
-    sampler: CropSampler = SeenSampler(fields, parent.mpp, rng, hard=recipe.hard, even=recipe.even)
-    if earlier:
-        sampler = Mixed(sampler, SeenSampler(earlier, parent.mpp, rng))
-    progress = standing(fields, recipe)
-    settings = FitSettings(
-        steps=steps or max(20, int(seconds * 100)),
-        batch=_BATCH,
-        seconds=None if steps else seconds,
-        rate=5e-4,
-        progress=(progress, progress),
-        average=0.95,
-        freeze_norm=True,
-        epoch=EPOCH,
-    )
-    student = parent.widened(case.taxonomy)
-    alone = HeadAlone(student.network)
-    imprint(alone, sampler, len(parent.taxonomy))
-    objective = objective_of([*fields, *earlier], student, seed, recipe)
-    learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
-    student.network.head = learnt.head
-    model = Model(student.network, card_of(student, parent, "quick round", settings, eyes.seen(slide, known), seed))
+        say("Training")
+        torch.manual_seed(seed)  # of dropout
+        rng = np.random.default_rng(seed)
+        sampler = mixed(
+            SeenSampler(part, parent.mpp, rng, hard=recipe.hard, even=recipe.even)
+            for part in (fields, shipped, again)
+            if part
+        )
+        progress = standing([*fields, *again], recipe)
+        settings = FitSettings(
+            steps=steps or max(20, int(seconds * 100)),
+            batch=_BATCH,
+            seconds=None if steps else seconds,
+            rate=5e-4,
+            progress=(progress, progress),
+            average=0.95,
+            freeze_norm=True,
+            epoch=EPOCH,
+        )
+        student = parent.widened(case.taxonomy)
+        alone = HeadAlone(student.network)
+        imprint(alone, sampler, len(parent.taxonomy))
+        objective = objective_of([*fields, *shipped, *again], student, seed, recipe)
+        learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
+        student.network.head = learnt.head
+        card = card_of(student, parent, "quick round", settings, eyes.seen(slide, known), seed, case)
+        model = Model(student.network, card)
 
-    say("Comparing with the model in use")
-    outcome = compared(eyes.behind(model), eyes.model, slide, known.annotations, watched, memory.measure)
+        say("Comparing with the model in use")
+        outcome = compared(eyes.behind(model), eyes.model, slide, known.annotations, watched, memory.measure, earlier)
     outcome.model = model
     outcome.metrics["gradient_balance"] = balance
     return outcome
@@ -112,7 +115,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     for _ in eyes.of_case(slide, known):
         yield
     kept = known.annotations[held_back(known.annotations.ids)]
-    for i in range(len(kept.ids)):
+    for i in range(len(kept)):
         judge(eyes.model, slide, kept[np.arange(i, i + 1)])
         yield
     replay, watched = replayed(case.taxonomy) if recipe_for(parent).replay else ([], [])
@@ -123,6 +126,13 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
         yield
     if watched:
         memory.measure(eyes.model, watched)
+    with earlier_cases(parent, case) as earlier:
+        for _ in eyes.of_earlier(earlier):
+            yield
+        for there, kept in earlier.judges():
+            for i in range(len(kept)):
+                judge(eyes.model, there, kept[np.arange(i, i + 1)])
+                yield
 
 
 class _Eyes:
@@ -159,33 +169,29 @@ class _Eyes:
 
     def _side(self, slide: Slide) -> float:
         """Side of a window, level-0 px."""
-        return _WINDOW * self.model.mpp / (slide.mpp or self.model.mpp)
+        return window_side(slide, self.model.mpp, _WINDOW)
 
     def of_replay(self, fields: list[Field]) -> Iterator[Seen]:
         """Of every earlier field one look: they are many, and known well."""
         for i, field in enumerate(fields[::2]):
             yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)])
 
+    def of_earlier(self, earlier: Earlier) -> Iterator[Seen]:
+        """Of every window of the earlier cases one look."""
+        for i, field in enumerate(earlier.fields(self.model.mpp, _WINDOW, _RIM)):
+            yield see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=[bool(i % 2)])
+
 
 def quick_windows(known: Known, side: float) -> list[Window]:
     """Return the windows of `side` level-0 px that a quick round looks at, what it needs most first.
 
     Every rejection that it may learn from is in them. Looking takes time, so those of other corrections are at most
-    `_WINDOWS`, chosen by :func:`_in_turn`, and those of checked regions half as many, evenly spread.
+    `_WINDOWS`, chosen by :func:`in_turn`, and those of checked regions half as many, evenly spread.
     """
     learnt = known.annotations[~held_back(known.annotations.ids)]
     rejected = learnt.states == State.REJECTED
     rejections = dict.fromkeys(annotated_windows(learnt[rejected], side))
-    others = [w for w in annotated_windows(_in_turn(learnt[~rejected]), side) if w not in rejections]
+    others = [w for w in annotated_windows(in_turn(learnt[~rejected]), side) if w not in rejections]
     regions = checked_windows(known.checked, side)
     regions = regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
     return list(dict.fromkeys([*rejections, *others[:_WINDOWS], *regions]))
-
-
-def _in_turn(annotations: Annotations) -> Annotations:
-    """Return the newest of every class, then the second newest of every class, and so on: a rare class is soon done."""
-    newest = annotations[::-1]
-    turn = np.zeros(len(newest), np.int64)
-    for label in np.unique(newest.labels):
-        turn[newest.labels == label] = np.arange(np.count_nonzero(newest.labels == label))
-    return newest[np.argsort(turn, kind="stable")]

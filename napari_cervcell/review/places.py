@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from ..casefile import SUFFIX, default_case_path
+from ..files import data_folder
 from ..slides import Slide, open_slide, sample_slide
 
-__all__ = ["case_path_for", "data_folder", "known_case"]
-
-
-def data_folder() -> Path:
-    """Return where the plugin keeps what belongs to this user."""
-    return Path(platformdirs.user_data_dir("napari-cervcell", appauthor=False))
+__all__ = ["case_path_for", "known_case"]
 
 
 def case_path_for(slide: Slide) -> Path:

@@ -18,7 +18,7 @@ from ..learning.evaluation import judged, match_points, score_cells
 from ..learning.fitting import Step
 from ..learning.fresh import fresh_model
 from ..learning.objective import LossName
-from ..learning.rounds import Outcome
+from ..learning.promotion import Outcome
 from ..models import Model, save_model
 from ..review import Session
 from ..review.models import import_model

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDialog
 from superqt.utils import create_worker
 
-from ..casefile import Case, open_case
+from ..casefile import Case, note_place, open_case
 from ..errors import CervcellError
 from ..review import ClassesChanged, Report, Session
 from ..review.comparison import Comparison, compare
@@ -127,6 +127,7 @@ class Desk(QObject):
         path, self.next_case_path = self.next_case_path, None
         with self.guard():
             self._case = open_case(path or self._place(slide), slide, self.reviewer)
+            note_place(self._case)
             self.layer = layer
             self.view = View(self.viewer, layer)
             if self._case.mpp not in (None, slide.mpp):

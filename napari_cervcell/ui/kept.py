@@ -9,7 +9,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from ..review.places import data_folder
+from ..files import data_folder
 
 __all__ = ["keep", "recall"]
 

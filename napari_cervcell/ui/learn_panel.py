@@ -48,7 +48,7 @@ class LearnPanel(QWidget):
         self.full = Button(
             "Full round",
             "Teach all of the model your corrections: a minute or two, and more of it. Rounds of both kinds also "
-            "replay fields that ship with the plugin, not your earlier cases.",
+            "replay fields that ship with the plugin, and your earlier cases that the model in use has learnt from.",
         )
         self.full.clicked.connect(self.begin_full)
         self.cancel = Button("Cancel", "End this round. The model in use stays.", "stop")

@@ -33,11 +33,6 @@ def pytest_unconfigure() -> None:
     _own.close()
 
 
-@pytest.fixture(autouse=True)
-def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-
 @pytest.fixture
 def slide_path(tmp_path: Path) -> Path:
     """The sample slide in a folder of its own, where a case file can lie beside it."""

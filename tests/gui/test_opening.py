@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from qtpy.QtWidgets import QWidget
 
-from napari_cervcell.casefile import Case, default_case_path, open_case
+from napari_cervcell.casefile import Case, default_case_path, open_case, place_of
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.mpp_dialog import MppDialog
@@ -36,7 +36,7 @@ def test_case_lies_beside_the_slide_and_its_cells_are_shown_at_once(
 ) -> None:
     hands: Hands = sit_down(slide_path)
     desk = hands.widget.desk
-    assert desk.case.path == case_path
+    assert desk.case.path == place_of(desk.case.uid) == case_path
     assert len(desk.session.cells) == 40
     assert hands.widget.overlay.in_view == len(desk.session.visible(*desk.view.rectangle())) > 0
     assert hands.viewer.canvas.overlays.scale_bar.visible

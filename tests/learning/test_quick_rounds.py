@@ -20,9 +20,9 @@ from napari_cervcell.learning.assignment import Assignment
 from napari_cervcell.learning.features import FeatureMemory, HeadAlone, Remembering
 from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.known import Known
+from napari_cervcell.learning.promotion import judge
 from napari_cervcell.learning.quick import prepare, quick_round, quick_windows
 from napari_cervcell.learning.recipe import COLD, recipe_for
-from napari_cervcell.learning.rounds import judge
 from napari_cervcell.learning.seen import PATCH, SeenSampler, see
 from napari_cervcell.models import Model, build, config_of, predict, save_model, to_input
 from napari_cervcell.review.models import import_model

@@ -22,9 +22,10 @@ from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.known import Known, case_fields
 from napari_cervcell.learning.losses import Schedule, pull_at_half
 from napari_cervcell.learning.objective import A_POS
+from napari_cervcell.learning.promotion import compared, is_worse, judge
 from napari_cervcell.learning.quick import quick_round
 from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
-from napari_cervcell.learning.rounds import compared, is_worse, judge, most_steps, objective_of, standing, train_round
+from napari_cervcell.learning.rounds import most_steps, objective_of, standing, train_round
 from napari_cervcell.models import (
     HEADS,
     Model,

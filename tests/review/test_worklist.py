@@ -17,11 +17,6 @@ from napari_cervcell.slides import open_slide, sample_slide
 BOX = (100.0, 100.0, 140.0, 140.0)
 
 
-@pytest.fixture(autouse=True)
-def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three slides and what else lies about."""
