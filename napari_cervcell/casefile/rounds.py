@@ -34,6 +34,11 @@ class Round:
     reviewer: str
     has_model: bool
 
+    @property
+    def brought_in(self) -> bool:
+        """Whether its model came from a file, and nothing was learnt here."""
+        return "imported" in self.settings
+
 
 class RoundRecord(Record):
     """The part of a case that learning writes."""

@@ -37,6 +37,8 @@ class Recipe:
         Peak learning rate of the neck and the head.
     frozen : int
         So many parts of the backbone keep their weights.
+    anew : bool
+        Whether a full round begins with what its model was before the case taught it anything; see `beginning`.
     steps_a_cell : int or None
         At most so many steps for each labelled cell, None for as many as there is time for.
     doubt : float
@@ -51,6 +53,7 @@ class Recipe:
     replay: bool = True
     rate: float = 5e-4
     frozen: int = _WHOLE_BACKBONE
+    anew: bool = False
     steps_a_cell: int | None = None
     doubt: float = 1.0
 
@@ -64,15 +67,17 @@ COLD = Recipe(
     replay=False,
     rate=1e-3,
     frozen=3,
+    anew=True,
     steps_a_cell=10,
     doubt=3.0,
 )
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.
 In so few steps cross-entropy's stronger pull finds cells sooner than Grad-Libra's, and a rejection says no more than a
 cell does: what looks like both is a cell as likely as reviewers said so. A class with few labels must be found for more
-of its cells to be asked about, and the first handful, with nothing replayed beside it, is soon learnt by heart. A round
-that learns from twice the labels is better as a rule, and most held-back cells are ones that the model before it had
-found and was sure of: only clear evidence counts against it."""
+of its cells to be asked about, and the first handful, with nothing replayed beside it, is soon learnt by heart; a round
+that goes on from there keeps that, the more the oftener there are rounds. A round that learns from twice the labels is
+better as a rule, and most held-back cells are ones that the model before it had found and was sure of: only clear
+evidence counts against it."""
 
 
 def recipe_for(model: Model) -> Recipe:

@@ -140,8 +140,9 @@ def train_round(
             freeze_norm=True,
             epoch=EPOCH,
         )
-        student = parent.widened(case.taxonomy)
-        imprint(student.network, sampler, len(parent.taxonomy))
+        start = beginning(case, parent) if recipe.anew else parent
+        student = start.widened(case.taxonomy)
+        imprint(student.network, sampler, len(start.taxonomy))
         objective = objective_of(fields + replay + again, student, seed, recipe)
         network, balance = taught(student.network, sampler, objective, settings, case, on_step)
         model = Model(network, card_of(student, parent, "incremental round", settings, known, seed, case))
@@ -158,6 +159,15 @@ def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     if held_back(known.annotations.ids).all() and not len(known.checked):
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
     return parent, known
+
+
+def beginning(case: Case, model: Model) -> Model:
+    """Return what `model` of the case came of: it itself, or the one that was brought in and then taught here."""
+    made = {r.model_id: r for r in reversed(case.rounds()) if r.has_model}  # one brought in again is still from here
+    origin = model.id
+    while origin in made and not made[origin].brought_in:
+        origin = made[origin].parent_model_id
+    return model_from_bytes(case.round_model(made[origin].id)) if origin in made else model
 
 
 def standing(fields: Sequence[Field], recipe: Recipe) -> float:

@@ -40,7 +40,7 @@ def described(round_: Round) -> str:
 
 def state_of(round_: Round) -> str:
     """Return what became of a round in a word; a model that was brought in is "imported"."""
-    return "imported" if "imported" in round_.settings else round_.state
+    return "imported" if round_.brought_in else round_.state
 
 
 def is_accurate(round_: Round) -> bool:

@@ -129,7 +129,7 @@ def _facts(session: Session) -> list[tuple[str, str]]:
     if case.mpp:
         width, height = (n * case.mpp / 1000 for n in (case.width, case.height))
         size += f", {width:.1f} × {height:.1f} mm at {case.mpp:.4g} µm per px"
-    runs, trained = case.runs(), [r for r in case.rounds() if r.state == "promoted" and "imported" not in r.settings]
+    runs, trained = case.runs(), [r for r in case.rounds() if r.state == "promoted" and not r.brought_in]
     model = runs[-1].model_name if runs else "none has looked yet"
     learnt = f"; {len(trained)} rounds of training" if trained else ""
     events = case.events()

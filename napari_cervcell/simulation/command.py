@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["add_simulate_command"]
 
 _STRATEGIES = ("mix", "uncertainty", "missed", "committee", "diverse", "rare", "random")
+_STEPS, _COLD_STEPS = 120, 240
 _LOSSES = ("exclusive", "ce", "focal", "ignore")
 
 
@@ -47,7 +48,12 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
     simulate.add_argument(
         "--every", type=_count, default=50, metavar="CLICKS", help="clicks between two rounds (default: %(default)s)"
     )
-    simulate.add_argument("--steps", type=_count, default=120, help="of the optimiser a round (default: %(default)s)")
+    simulate.add_argument(
+        "--steps",
+        type=_count,
+        help=f"of the optimiser a round (default: {_STEPS}, or {_COLD_STEPS} with --start none, for then every round "
+        "begins anew)",
+    )
     simulate.add_argument(
         "--out", type=Path, help="folder for the table and the picture; finished sittings in it are not held again"
     )
@@ -60,9 +66,8 @@ def _simulate(options: argparse.Namespace, progress: Callable[[str], object]) ->
 
     start = None if options.start == "none" else model_file(options.start) if options.start else SHIPPED_MODEL
     names = split_names(*options.split) if options.split else None
-    settings = Settings(
-        options.data, names, start, options.clicks, options.every, options.seeds, options.steps, options.error
-    )
+    steps = options.steps or (_COLD_STEPS if start is None else _STEPS)
+    settings = Settings(options.data, names, start, options.clicks, options.every, options.seeds, steps, options.error)
     answer = Simulation(settings, options.strategy, options.loss, options.out, progress).run()
     if options.json:
         return answer

@@ -186,7 +186,7 @@ def _train(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say:
 
 def _promoted(case: Case) -> bool | None:
     """Whether the last round was promoted, None before the first."""
-    trained = [r for r in case.rounds() if "imported" not in r.settings]
+    trained = [r for r in case.rounds() if not r.brought_in]
     return trained[-1].state == "promoted" if trained else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,27 +100,52 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     assert cold.rejected_weight == 1 < objective_of([field], small_model, 0, USUAL).rejected_weight
 
 
-def test_after_a_start_from_nothing_a_round_ends_before_it_knows_a_handful_of_cells_by_heart(
-    sample: Slide, quick_model: Model, tmp_path: Path
-) -> None:
-    young = Model(copy.deepcopy(quick_model.network), quick_model.card | {"training": {"progress": 0.0}})
+@pytest.fixture
+def young(sample: Slide, quick_model: Model, tmp_path: Path) -> Iterator[Case]:
+    """A case with six cells, and a model in use that began with nothing."""
+    model = Model(copy.deepcopy(quick_model.network), quick_model.card | {"training": {"progress": 0.0}})
+    save_model(model, tmp_path / "young.safetensors")
     with open_case(tmp_path / "young.cervcell", sample) as case:
-        for _ in Scan(sample, young, region=ONE_TILE, case=case).run():
+        case.use_round(import_model(case, tmp_path / "young.safetensors"))
+        for _ in Scan(sample, model, region=ONE_TILE, case=case).run():
             pass
         cells = case.detections().cells
         best = np.argsort(-cells.scores)[:6]
         case.record([Verdict("accept", cells.boxes[i], int(cells.labels[i])) for i in best])
-        said = case.annotations()
-        save_model(young, tmp_path / "young.safetensors")
-        case.use_round(import_model(case, tmp_path / "young.safetensors"))
-        taken: list[int] = []
-        train_round(case, sample, steps=1000, on_step=lambda step: taken.append(step.step))
-        fields = case_fields(sample, Known.of(case, sample), young.mpp)
-    learnt = int((~held_back(said.ids)).sum())
+        yield case
+
+
+def test_after_a_start_from_nothing_a_round_ends_before_it_knows_a_handful_of_cells_by_heart(
+    young: Case, sample: Slide
+) -> None:
+    taken: list[int] = []
+    train_round(young, sample, steps=1000, on_step=lambda step: taken.append(step.step))
+    learnt = int((~held_back(young.annotations().ids)).sum())
     assert 0 < learnt < 7
     assert len(taken) == 10 * learnt
+    fields = case_fields(sample, Known.of(young, sample), 0.5)
     assert most_steps(fields, USUAL) > 1_000_000  # earlier fields beside them keep a model from that
     assert most_steps([], COLD) == 20  # a checked region without cells teaches, too
+
+
+def test_after_a_start_from_nothing_every_round_begins_anew(young: Case, sample: Slide) -> None:
+    def weights() -> dict[str, torch.Tensor]:
+        return current_model(young).network.state_dict()
+
+    def round_(steps: int) -> Model:
+        model = train_round(young, sample, steps=steps).model
+        number = young.start_round(current_model(young).id, {})
+        young.finish_round(number, "promoted", {}, model.to_bytes(), model.id)
+        return model
+
+    fresh = weights()
+    round_(20)
+    before, first = weights(), current_model(young)
+    assert any(not torch.equal(before[name], fresh[name]) for name in fresh)
+    round_(3)
+    second = round_(20)  # nothing has been said since, so that it learns what the first one did
+    assert second.card["parent"] != first.card["parent"]
+    torch.testing.assert_close(weights(), before)
 
 
 def test_held_back_is_a_stable_share_that_depends_on_the_cell_alone() -> None:
