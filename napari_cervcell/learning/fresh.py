@@ -5,23 +5,28 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..casefile import Case, State
 from ..errors import CervcellError
 from ..models import Model, Network, build, config_of, to_input
 from ..models.backbones import EfficientNetLite
+from ..slides import Slide
 from ..taxonomy import Taxonomy
 from .crops import resample
 from .fields import Field
+from .known import Known, RoundError, case_fields
 
-__all__ = ["fresh_model", "load_imagenet"]
+__all__ = ["fresh_model", "fresh_model_of", "load_imagenet"]
 
 _BOX = 37.5  # px of the network's input: how large the usual cell is to be for it, as for the shipped model
 _CROP = 320
 _LOOKS = 4  # batches of pixels
+_FEWEST = 5  # cells that tell how large cells are
 
 
 def load_imagenet(backbone: EfficientNetLite) -> None:
@@ -71,6 +76,24 @@ def fresh_model(taxonomy: Taxonomy, fields: Sequence[Field], seed: int) -> Model
         "training": {"recipe": "ImageNet backbone, all else new", "progress": 0.0},
     }
     return Model(network.eval(), card)
+
+
+def fresh_model_of(case: Case, slide: Slide) -> Model:
+    """Return a model that finds nothing yet, for what is annotated in a case: its classes, the size of its cells.
+
+    Raises RoundError where fewer than five cells are annotated, and SlideError, CaseError and CervcellError.
+    """
+    known = Known.of(case, slide)
+    said = known.annotations
+    boxes = said.boxes[said.states != State.REJECTED]
+    if len(boxes) < _FEWEST:
+        raise RoundError(
+            f"Too few cells are annotated in {case.path.name} to tell how large they are: {len(boxes)}. "
+            f"Draw at least {_FEWEST}, then begin again."
+        )
+    side = float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+    fields = case_fields(slide, known, (slide.mpp or 1.0) * side / _BOX)
+    return fresh_model(case.taxonomy, [replace(f, boxes=np.concatenate([f.boxes, f.left_out])) for f in fields], 0)
 
 
 @torch.no_grad()

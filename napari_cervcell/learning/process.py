@@ -17,7 +17,6 @@ from ..errors import CervcellError, lacks_memory
 
 __all__ = ["TrainingProcess"]
 
-_QUICK_SECONDS, _FULL_SECONDS = 6.0, 60.0
 _LAST = ("done", "failed", "cancelled")
 
 
@@ -67,7 +66,8 @@ class TrainingProcess:
     def start(
         self, *, quick: bool = False, seconds: float | None = None, seed: int = 0, reviewer: str | None = None
     ) -> None:
-        """Begin a round that trains for about `seconds`, usual ones if None; a `quick` one teaches the head alone.
+        """Begin a round that trains for about `seconds`, usual ones if None; a `quick` one teaches the head alone,
+        where the model knows anything yet.
 
         The case notes that `reviewer` began it, the login name if None. Where no process can be started, a ``failed``
         message follows. Raises RuntimeError while a round is running.
@@ -75,7 +75,6 @@ class TrainingProcess:
         if self._busy:
             raise RuntimeError("a round is running")
         self._busy, self._cancelled = True, False
-        seconds = seconds or (_QUICK_SECONDS if quick else _FULL_SECONDS)
         try:
             self._order({"do": "round", "quick": quick, "seconds": seconds, "seed": seed, "reviewer": reviewer})
         except OSError as error:

@@ -10,7 +10,7 @@ from .objective import LossName
 if TYPE_CHECKING:
     from ..models import Model
 
-__all__ = ["COLD", "USUAL", "Recipe", "recipe_for"]
+__all__ = ["COLD", "USUAL", "Recipe", "knows_nothing", "recipe_for"]
 
 _WHOLE_BACKBONE = 8  # parts: a handful of corrections is for the neck and the head, and half the time saved
 
@@ -86,3 +86,8 @@ def recipe_for(model: Model) -> Recipe:
     Its card says so: it has never been trained to the end of the exclusive schedule.
     """
     return COLD if float(model.card.get("training", {}).get("progress", 1.0)) < 1 else USUAL
+
+
+def knows_nothing(model: Model) -> bool:
+    """Return whether `model` has not learnt from any cell yet: to teach its head alone would be of no use."""
+    return recipe_for(model) == COLD and "learnt_from" not in model.card

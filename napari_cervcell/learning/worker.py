@@ -3,8 +3,8 @@
 It takes orders on standard input, one JSON object a line, and says what becomes of them on standard output likewise:
 
 - ``{"do": "prepare"}``: look, while there is nothing else to do, at what a quick round would look at.
-- ``{"do": "round", "quick": bool, "seconds": float, "seed": int, "reviewer": str or null}``: do a round, which that
-  reviewer began. See `TrainingProcess` for what is said.
+- ``{"do": "round", "quick": bool, "seconds": float or null, "seed": int, "reviewer": str or null}``: do a round, which
+  that reviewer began. See `TrainingProcess` for what is said.
 
 It ends when standard input does.
 """
@@ -33,11 +33,14 @@ from ..slides import Slide, open_slide
 from .features import FeatureMemory
 from .fitting import Step
 from .quick import prepare, quick_round
+from .recipe import knows_nothing
 from .rounds import current_model, train_round
 
 __all__ = ["main"]
 
 Order = dict[str, Any]
+
+_QUICK_SECONDS, _FULL_SECONDS = 6.0, 60.0
 
 
 def _say(kind: str, **values: Any) -> None:
@@ -109,7 +112,7 @@ class _Trainer:
         finally:
             torch.set_num_threads(self._threads)
 
-    def round(self, quick: bool, seconds: float, seed: int, reviewer: str | None) -> None:
+    def round(self, quick: bool, seconds: float | None, seed: int, reviewer: str | None) -> None:
         """Do a round, and say how it went whatever happens."""
         try:
             with ExitStack() as stack:
@@ -126,8 +129,10 @@ class _Trainer:
                 "stays. Close other programs, then try again.",
             )
 
-    def _round(self, case: Case, slide: Slide, quick: bool, seconds: float, seed: int) -> None:
+    def _round(self, case: Case, slide: Slide, quick: bool, seconds: float | None, seed: int) -> None:
         parent = current_model(case)
+        quick = quick and not knows_nothing(parent)
+        seconds = seconds or (_QUICK_SECONDS if quick else _FULL_SECONDS)
         settings = {"seconds": seconds, "seed": seed, "quick": quick, "events": case.newest_event}
         number = case.start_round(parent.id, settings)
         _say("started", round=number)

