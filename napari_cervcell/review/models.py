@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..casefile import Case, Round
+from ..casefile import SUFFIX, Case, Round, note_place
 from ..files import written_whole
 from ..slides import Slide
 from ..weights import ACCURATE_MODEL, SHIPPED_MODEL
@@ -108,16 +108,29 @@ def export_model(case: Case, round_id: int, path: str | Path) -> None:
 def import_model(case: Case, path: str | Path) -> int:
     """Keep a model file in the case as a round of its own, not in use until it is chosen; return the round's id.
 
-    The model before it, with which it is compared, is the one in use now.
+    `path` may also be another case: then it is the model that is in use there, and rounds here find that case. The
+    model before it, with which it is compared, is the one in use now.
 
-    Loads torch. Raises CaseError, and ModelError for what is no model or one of other classes.
+    Loads torch. Raises CaseError, ReviewError for a case that uses the standard model, and ModelError for what is no
+    model or one of other classes.
     """
     from ..models import load_model
 
     path = Path(path)
-    model = load_model(path)
+    model = _model_of_case(path) if path.suffix == SUFFIX else load_model(path)
     model.check_classes(case.taxonomy, str(path))
     return _keep(case, model, path.name, f"Imported from {path.name}.")
+
+
+def _model_of_case(path: Path) -> Model:
+    from ..models import model_from_bytes
+
+    with Case.open(path) as case:
+        active = case.active_model()
+        if active is None:
+            raise ReviewError(f"The case {path} uses the standard model, which is here already. Choose another one.")
+        note_place(case)
+    return model_from_bytes(active[1], f"the model of {path}")
 
 
 def _keep(case: Case, model: Model, source: str, message: str) -> int:

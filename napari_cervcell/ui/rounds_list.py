@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..casefile import SUFFIX
 from ..review.models import STANDARD, name_of, state_of
 from .comparison_dialog import ComparisonDialog
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoundsList"]
 
+_MODELS = f"Models and cases (*.safetensors *{SUFFIX})"
 _SHIPPED = "The model that comes with the plugin, from which every case begins"
 
 
@@ -48,7 +50,9 @@ class RoundsList(QWidget):
         self.back_button = QPushButton("Roll back")
         self.back_button.clicked.connect(self._roll_back)
         self.import_button = QPushButton("Import a model …")
-        self.import_button.setToolTip("Keep a model file in this case as a round of its own; it is not used at once.")
+        self.import_button.setToolTip(
+            "Keep a model file, or the model that another case uses, as a round of this case; it is not used at once."
+        )
         self.import_button.clicked.connect(self._ask_and_import)
         below = QHBoxLayout()
         below.addWidget(self.back_button)
@@ -137,7 +141,7 @@ class RoundsList(QWidget):
             self._desk.export_model(round_id, Path(path))
 
     def _ask_and_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", "Models (*.safetensors)")
+        path, _ = QFileDialog.getOpenFileName(self, "Import a model", "", _MODELS)
         if path:
             self._desk.import_model(Path(path))
 

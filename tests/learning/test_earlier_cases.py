@@ -19,6 +19,7 @@ from napari_cervcell.learning.promotion import compared, judge
 from napari_cervcell.learning.quick import prepare, quick_round
 from napari_cervcell.learning.rounds import train_round
 from napari_cervcell.models import Model, load_model, save_model
+from napari_cervcell.review import ReviewError
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide
 from napari_cervcell.taxonomy import BETHESDA, CellClass
@@ -113,6 +114,24 @@ def test_what_was_taught_on_an_earlier_case_is_not_forgotten_on_the_next(
     forgot, kept = (judge(outcome.model, sample, taught).mean() for outcome in (alone, beside))
     assert forgot < knew - 0.2
     assert kept > forgot + 0.1
+
+
+def test_the_model_of_another_case_comes_with_what_it_was_taught(
+    first: Path, taught: Path, sample: Slide, quick_file: Path, tmp_path: Path
+) -> None:
+    with open_case(tmp_path / "third.cervcell", sample, taxonomy=SEVEN) as case:
+        with Case.open(first) as other:
+            other.use_round(import_model(other, taught / "taught.safetensors"))
+        case.use_round(import_model(case, first))
+        model = current_model(case)
+        assert model.id == load_model(taught / "taught.safetensors").id
+        with earlier_cases(model, case) as earlier:
+            assert (len(earlier.cases), earlier.missing) == (1, 0)
+        with Case.open(first) as other:
+            other.use_round(None)
+        with pytest.raises(ReviewError, match=r"first\.cervcell uses the standard model, which is here already"):
+            import_model(case, first)
+        assert len(case.rounds()) == 1
 
 
 def test_a_full_round_replays_earlier_cases_too(first: Path, second: Path, sample: Slide) -> None:
