@@ -29,6 +29,7 @@ EXPERIMENTS = (
     "unlabelled",
     "unlabelled_detector",
     "one_out",
+    "forgetting",
 )
 
 
