@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "GridIndex", "centres_of", "iou_with", "suppress", "union_area"]
+__all__ = ["Cells", "GridIndex", "centres_of", "iou_with", "median_side", "suppress", "union_area"]
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -102,6 +102,11 @@ def centres_of(boxes: FloatArray) -> FloatArray:
     """Return float32 (n, 2), the (x, y) centres of `boxes` (n, 4)."""
     centres: FloatArray = ((boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)).astype(np.float32)
     return centres
+
+
+def median_side(boxes: FloatArray) -> float:
+    """Return the side of the median of `boxes` (n, 4), the mean of its width and height."""
+    return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
 
 
 def iou_with(box: FloatArray, boxes: FloatArray) -> FloatArray:

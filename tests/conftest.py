@@ -151,3 +151,14 @@ def scratch() -> Scratch:
 @pytest.fixture(scope="session")
 def sample_truth() -> Path:
     return sample_slide().with_name("cric_sample_points.csv")
+
+
+@pytest.fixture(scope="session")
+def sample_cells(sample_truth: Path) -> dict[str, np.ndarray]:
+    """Boxes float32 (n, 4) about the labelled cells of the sample slide, by class."""
+    rows = [line.split(",") for line in sample_truth.read_text().splitlines()]
+    x, y, name = (rows[0].index(column) for column in ("x", "y", "class"))
+    points = np.array([[float(r[x]), float(r[y])] * 2 for r in rows[1:]], np.float32)
+    names = np.array([r[name] for r in rows[1:]])
+    boxes = points + np.array([-30, -30, 30, 30], np.float32)
+    return {kind: boxes[names == kind] for kind in BETHESDA.names}

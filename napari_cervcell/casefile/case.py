@@ -58,10 +58,10 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     def __init__(self, store: Store, reviewer: str | None) -> None:
         super().__init__(store, _login() if reviewer is None else reviewer)
         self.path = store.path
-        # files from before cases had ids are known by their slide
-        self.uid = str(store.meta("uid", optional=True) or store.meta("fingerprint"))
         self.slide_name = str(store.meta("slide_name"))
         self.fingerprint = str(store.meta("fingerprint"))
+        # files from before cases had ids are known by their slide
+        self.uid = str(store.meta("uid", optional=True) or self.fingerprint)
         self.width, self.height = int(store.meta("width")), int(store.meta("height"))
 
     @classmethod

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..casefile import Annotations, Case, CaseError, place_of
 from ..errors import CervcellError
 from ..models import Model
@@ -52,7 +50,7 @@ class Earlier:
         """Yield of each case the corrections that were held back: they tell what has been forgotten."""
         for slide, known in self.cases:
             kept = in_turn(known.annotations[held_back(known.annotations.ids)])
-            yield slide, kept[np.arange(min(len(kept), _JUDGES // len(self.cases)))]
+            yield slide, kept[: _JUDGES // len(self.cases)]
 
 
 NO_EARLIER = Earlier()

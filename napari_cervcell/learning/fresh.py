@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..casefile import Case, State
+from ..cells import median_side
 from ..errors import CervcellError
 from ..models import Model, Network, build, config_of, to_input
 from ..models.backbones import EfficientNetLite
@@ -59,9 +60,7 @@ def fresh_model(taxonomy: Taxonomy, fields: Sequence[Field], seed: int) -> Model
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    boxes = np.concatenate([f.boxes for f in fields])
-    side = float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
-    mpp = fields[0].mpp * side / _BOX
+    mpp = fields[0].mpp * median_side(np.concatenate([f.boxes for f in fields])) / _BOX
     config = config_of("fcos", "efficientnet-lite0", n_classes=len(taxonomy), box_size=_BOX)
     network = build(config)
     assert isinstance(network.backbone, EfficientNetLite)
@@ -91,8 +90,7 @@ def fresh_model_of(case: Case, slide: Slide) -> Model:
             f"Too few cells are annotated in {case.path.name} to tell how large they are: {len(boxes)}. "
             f"Draw at least {_FEWEST}, then begin again."
         )
-    side = float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
-    fields = case_fields(slide, known, (slide.mpp or 1.0) * side / _BOX)
+    fields = case_fields(slide, known, (slide.mpp or 1.0) * median_side(boxes) / _BOX)
     return fresh_model(case.taxonomy, [replace(f, boxes=np.concatenate([f.boxes, f.left_out])) for f in fields], 0)
 
 

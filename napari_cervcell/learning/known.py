@@ -17,6 +17,8 @@ from .fields import Field
 from .mining import look_alikes, within
 
 __all__ = [
+    "RIM",
+    "WINDOW",
     "Known",
     "RoundError",
     "annotated_windows",
@@ -30,7 +32,9 @@ __all__ = [
 ]
 
 _HELD_BACK = 0.2
-_WINDOW = 640  # side of a field cut from the slide, px of the network's input
+WINDOW = 640
+"""Side of a field that is cut from the slide for a full round, px of the network's input; `RIM` more on every side."""
+RIM = WINDOW / 16
 _GRID = 8  # px between the places at which it is asked how much of a field is checked
 _LIKELY = 0.25  # score from which a detection was likely enough to be worth learning that it is none
 
@@ -87,9 +91,9 @@ def case_fields(slide: Slide, known: Known, mpp: float) -> list[Field]:
     Held-back annotations are left out of what the fields know. Raises SlideError, and RoundError for a slide without
     mpp.
     """
-    side = window_side(slide, mpp, _WINDOW)
+    side = window_side(slide, mpp, WINDOW)
     windows = {*annotated_windows(known.annotations, side), *checked_windows(known.checked, side)}
-    return list(read_windows(slide, known, mpp, sorted(windows), _WINDOW, _WINDOW / 16))
+    return list(read_windows(slide, known, mpp, sorted(windows), WINDOW, RIM))
 
 
 Window = tuple[int, int]

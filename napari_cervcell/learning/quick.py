@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ..casefile import Case, State
+from ..casefile import Annotations, Case, State
 from ..models import Model
 from ..slides import Slide
 from .assignment import Assignment
@@ -114,10 +114,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     eyes = _Eyes(parent, memory)
     for _ in eyes.of_case(slide, known):
         yield
-    kept = known.annotations[held_back(known.annotations.ids)]
-    for i in range(len(kept)):
-        judge(eyes.model, slide, kept[np.arange(i, i + 1)])
-        yield
+    yield from eyes.judging(slide, known.annotations[held_back(known.annotations.ids)])
     replay, watched = replayed(case.taxonomy) if recipe_for(parent).replay else ([], [])
     for _ in eyes.of_replay(replay):
         yield
@@ -130,9 +127,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
         for _ in eyes.of_earlier(earlier):
             yield
         for there, kept in earlier.judges():
-            for i in range(len(kept)):
-                judge(eyes.model, there, kept[np.arange(i, i + 1)])
-                yield
+            yield from eyes.judging(there, kept)
 
 
 class _Eyes:
@@ -161,6 +156,12 @@ class _Eyes:
         for window, field in zip(windows, fields, strict=True):
             turns = (False, True) if both else [bool(sum(window) % 2)]
             yield see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=turns)
+
+    def judging(self, slide: Slide, kept: Annotations) -> Iterator[None]:
+        """Look at every correction that judges models, one at a step."""
+        for i in range(len(kept)):
+            judge(self.model, slide, kept[i : i + 1])
+            yield
 
     def seen(self, slide: Slide, known: Known) -> Known:
         """Return what of `known` is in the fields of :meth:`of_case`."""

@@ -23,7 +23,7 @@ from .earlier import earlier_cases
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
-from .known import Known, RoundError, case_fields, held_back, labelled_share
+from .known import RIM, WINDOW, Known, RoundError, case_fields, held_back, labelled_share
 from .losses import Schedule, pull_at_half
 from .newclasses import imprint
 from .objective import A_POS, LossName, Objective
@@ -36,7 +36,6 @@ __all__ = ["current_model", "train_round"]
 REPLAY = Path(__file__).with_name("replay")
 
 _CROP = 320
-_EARLIER = 640  # side of what is cut from slides of earlier cases, px of the network's input
 _LEAST_STEPS = 20
 
 EPOCH = 25
@@ -118,7 +117,7 @@ def train_round(
     with earlier_cases(parent, case) as earlier:
         say("Reading the corrected cells from the slide")
         fields = case_fields(slide, known, parent.mpp)
-        again = list(earlier.fields(parent.mpp, _EARLIER, _EARLIER / 16))
+        again = list(earlier.fields(parent.mpp, WINDOW, RIM))
 
         say("Training")
         torch.manual_seed(seed)  # of dropout

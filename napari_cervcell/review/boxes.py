@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..casefile import Case
-from ..cells import FloatArray
+from ..cells import FloatArray, median_side
 from .table import CellTable
 from .verdicts import ReviewError
 
@@ -22,8 +22,7 @@ def usual_side(table: CellTable, mpp: float | None) -> float:
     found = np.flatnonzero(table.rows["found"])
     if not len(found):
         return _CELL_UM / (mpp or _USUAL_MPP)
-    boxes = table.rows["box"][found[:: max(1, len(found) // 4096)]]
-    return float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+    return median_side(table.rows["box"][found[:: max(1, len(found) // 4096)]])
 
 
 def box_about(x: float, y: float, side: float) -> FloatArray:

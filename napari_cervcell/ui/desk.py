@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -322,34 +323,30 @@ class Desk(QObject):
 
     def import_model(self, path: Path) -> None:
         """Keep a model file in the case, beside the rounds."""
-        case = self._case
-
-        def bring_in() -> int:
-            load_torch()
-            return import_model(case, path)
-
-        def brought_in(number: int) -> None:
-            self.said.emit(f"The model is kept as round {number}.")
-            self.models_changed.emit()
-
-        self._in_background(bring_in, brought_in)
+        self._bring_in(partial(import_model, self._case, path), "The model is kept as round {}.")
 
     def begin_with_nothing(self) -> None:
         """Use a model that knows no cells yet from now on."""
         if self.training.running:
             self.failed.emit("A round of training runs. Wait for it to end, or cancel it.")
             return
-        case, slide = self._case, self.slide
+        self._bring_in(
+            partial(begin_with_nothing, self._case, self.slide),
+            "Round {} knows no cells yet. Draw some of each class, check places, then learn.",
+        )
 
-        def make() -> int:
+    def _bring_in(self, bring: Callable[[], int], words: str) -> None:
+        """Call `bring`, which makes a round of a model, in the background, and say in `words` which round it is."""
+
+        def brought() -> int:
             load_torch()
-            return begin_with_nothing(case, slide)
+            return bring()
 
-        def made(number: int) -> None:
-            self.said.emit(f"Round {number} knows no cells yet. Draw some of each class, check places, then learn.")
+        def tell(number: int) -> None:
+            self.said.emit(words.format(number))
             self.models_changed.emit()
 
-        self._in_background(make, made)
+        self._in_background(brought, tell)
 
     def write_report(self, path: Path) -> None:
         """Write what the case has come to by now to `path`."""

@@ -57,14 +57,15 @@ class RoundsList(QWidget):
         below = QHBoxLayout()
         below.addWidget(self.back_button)
         below.addWidget(self.import_button)
-        self.other_menu = QMenu(self)
+        others = _more("Other models")
+        self.other_menu = others.menu()
         self.other_menu.setToolTipsVisible(True)
         begin = self.other_menu.addAction("Begin with nothing", desk.begin_with_nothing)
         begin.setToolTip(
             "For cells that no model knows: use one that has seen none yet, and learns from yours alone.\n"
             "Draw at least five of them first. Roll back returns to the model in use."
         )
-        below.addWidget(_more("Other models", self.other_menu))
+        below.addWidget(others)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -116,12 +117,10 @@ class RoundsList(QWidget):
         self._grid.addWidget(use, row, 1, Qt.AlignmentFlag.AlignTop)
 
     def _add_menu(self, round_: Round) -> None:
-        menu = QMenu()
+        more = _more(f"{name_of(round_)}: compare or export it")
+        menu = self.menus[round_.id] = more.menu()
         menu.addAction("Compare with the model before …", lambda: self.compare(round_))
         menu.addAction("Export the model …", lambda: self._ask_and_export(round_.id))
-        more = _more(f"{name_of(round_)}: compare or export it", menu)
-        menu.setParent(more, menu.windowFlags())
-        self.menus[round_.id] = menu
         self._grid.addWidget(more, self._grid.rowCount() - 1, 2, Qt.AlignmentFlag.AlignTop)
 
     def compare(self, round_: Round) -> None:
@@ -146,13 +145,14 @@ class RoundsList(QWidget):
             self._desk.import_model(Path(path))
 
 
-def _more(tip: str, menu: QMenu) -> QToolButton:
+def _more(tip: str) -> QToolButton:
+    """A ⋯ with a menu, empty yet."""
     button = QToolButton()
     button.setText("⋯")
     button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
     button.setToolTip(tip)
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    button.setMenu(menu)
+    button.setMenu(QMenu(button))
     return button
 
 

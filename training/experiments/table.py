@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from napari_cervcell.cells import median_side
 from napari_cervcell.learning.fields import BOX_UM, FIELD_MPP, Field, read_fields
 from napari_cervcell.simulation.data import taxonomy_of
 from napari_cervcell.taxonomy import BETHESDA
@@ -73,7 +74,7 @@ def boxed_fields_by_split(data: Path, smoke: bool) -> dict[str, list[Field]]:
     fields = {f.name: f for f in read_fields(data, taxonomy_of(data))}
     parts = parted(fields, smoke)
     boxes = np.concatenate([fields[n].boxes for n in parts["train"]])
-    scale = BOX_UM / FIELD_MPP / float(np.median((boxes[:, 2:] - boxes[:, :2]).mean(axis=1)))
+    scale = BOX_UM / FIELD_MPP / median_side(boxes)
     return {split: [_scaled(fields[n], scale) for n in names] for split, names in parts.items()}
 
 
