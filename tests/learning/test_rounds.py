@@ -95,6 +95,12 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
     expected = Schedule().progress_for(1 / 8, pull_at_half(A_POS))
     assert standing([field], damped) == pytest.approx(expected, abs=0.02)
     assert standing([field], COLD) > standing([field], damped)  # cross-entropy outweighs more unknown cells
+    unchecked = replace(field, checked=np.zeros((0, 4), np.float32))
+    with pytest.raises(RoundError, match="what is no cell"):
+        standing([unchecked], COLD)
+    assert standing([unchecked], USUAL) == 1
+    standing([replace(unchecked, rejected=cell)], COLD)
+    standing([unchecked], replace(COLD, loss="ce"))  # for which all that nobody looked at is none
     cold = objective_of([field], small_model, 0, COLD)
     assert not cold.grad_libra
     assert cold.rejected_weight == 1 < objective_of([field], small_model, 0, USUAL).rejected_weight
@@ -102,7 +108,7 @@ def test_a_round_goes_on_with_what_its_model_has_learnt_with(shipped_model: Mode
 
 @pytest.fixture
 def young(sample: Slide, quick_model: Model, tmp_path: Path) -> Iterator[Case]:
-    """A case with six cells, and a model in use that began with nothing."""
+    """A case with six cells and a checked place, and a model in use that began with nothing."""
     model = Model(copy.deepcopy(quick_model.network), quick_model.card | {"training": {"progress": 0.0}})
     save_model(model, tmp_path / "young.safetensors")
     with open_case(tmp_path / "young.cervcell", sample) as case:
@@ -112,6 +118,8 @@ def young(sample: Slide, quick_model: Model, tmp_path: Path) -> Iterator[Case]:
         cells = case.detections().cells
         best = np.argsort(-cells.scores)[:6]
         case.record([Verdict("accept", cells.boxes[i], int(cells.labels[i])) for i in best])
+        x, y = cells.boxes[best[0], 2:].tolist()
+        case.check_region((x, y, x + 20, y + 20))
         yield case
 
 
