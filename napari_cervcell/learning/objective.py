@@ -55,7 +55,8 @@ class Objective:
     """Known cells and known background take Grad-Libra; unknown locations the exclusive branch (METHODS of ICCV 2021).
 
     Where a teacher was asked, finding takes ``opinion_weight KL(teacher || model)`` too, known or not: labels miss
-    cells and hold what is none, and a network that has seen all of them smooths that out.
+    cells and hold what is none, and a network that has seen all of them smooths that out. Where it names cells too,
+    naming takes ``names_weight`` times the mean of that, every location by how likely the teacher thinks a cell there.
 
     Every sum is divided by the number of positive locations of the batch, as dense detectors do. In finding and in
     naming all cells count the same, however many locations they have: a platelet has one where a white cell has twenty,
@@ -74,7 +75,7 @@ class Objective:
         Grad-Libra's two dials.
     rejected_weight : float
         Weight of a location at which a reviewer rejected a detection.
-    opinion_weight : float
+    opinion_weight, names_weight : float
     looks_weight : float
         Weight of the embedding's loss: small, for cells are named by their classes' logits.
     loss : LossName
@@ -93,6 +94,7 @@ class Objective:
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
     opinion_weight: float = 0.5
+    names_weight: float = 0.5
     looks_weight: float = 0.1
     loss: LossName = "exclusive"
     grad_libra: bool = True
@@ -136,6 +138,8 @@ class Objective:
         asked = target.opinion >= 0
         if asked.any():
             taught = self.opinion_weight * _divergence(target.opinion[asked], cell[asked]).sum() / n
+            if target.names.shape[1]:
+                taught = taught + self.names_weight * _naming_divergence(target, asked, dense.classes.float())
 
         image, row, col = torch.nonzero(positive, as_tuple=True)
         naming = sides = looks = torch.zeros(())
@@ -170,6 +174,15 @@ def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
     """Kullback-Leibler divergence of a model's `logits` from a teacher's `probability`, unreduced."""
     crossed = F.binary_cross_entropy_with_logits(logits, probability, reduction="none")
     return crossed - F.binary_cross_entropy(probability, probability, reduction="none")
+
+
+def _naming_divergence(target: Targets, asked: Tensor, logits: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of `logits` (n, C, h, w), whose first classes are the teacher's, from its names: the
+    mean over locations `asked`, by how likely it thinks a cell there."""
+    names, belief = target.names.permute(0, 2, 3, 1)[asked], target.opinion[asked]
+    given = F.log_softmax(logits[:, : names.shape[1]].permute(0, 2, 3, 1)[asked], 1)
+    divergence = F.kl_div(given, names, reduction="none").sum(1)
+    return (belief * divergence).sum() / belief.sum().clamp_min(1e-6)
 
 
 def box_loss(dense: Dense, target: Targets) -> Tensor:

@@ -173,15 +173,15 @@ def standing(fields: Sequence[Field], recipe: Recipe) -> float:
     """Return where the exclusive schedule stands in a round on the case's `fields`, 0 to 1.
 
     At the end, where the model has been trained to it before: it knows most cells, and what it believes in is excluded.
-    For one that began with nothing, as far as the cells that are labelled by now allow. Raises RoundError for such a one
-    where nothing tells what is no cell: it would take everything for one.
+    For one that began with nothing, as far as the cells that are labelled by now allow. Raises RoundError for such a
+    one where nothing tells what is no cell: it would take everything for one.
     """
     if recipe.at_the_end:
         return 1.0
     if recipe.loss in ("exclusive", "ignore") and not any(len(f.checked) or len(f.rejected) for f in fields):
         raise RoundError(
-            "Nothing tells yet what is no cell, so a round would take everything for one. Mark a place where every cell "
-            "is marked as checked, or reject what is no cell, then begin the round again."
+            "Nothing tells yet what is no cell, so a round would take everything for one. Mark a place where every "
+            "cell is marked as checked, or reject what is no cell, then begin the round again."
         )
     pull = pull_at_half(A_POS) if recipe.grad_libra else 0.5  # cross-entropy's
     return Schedule().progress_for(labelled_share(fields), pull)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..models import NOTHING, STRIDE, to_input
 from .assignment import Assignment
 from .crops import Crops, CropSampler
-from .features import Remembering
+from .features import HeadAlone, Remembering
 from .fields import Field
 from .targets import Targets, assign
 
@@ -62,11 +62,13 @@ def see(
     *,
     rim: int = 0,
     turns: Sequence[bool] = (False, True),
+    ask: Literal["nowhere", "unknown", "everywhere"] = "nowhere",
 ) -> Seen:
     """Return `field` as `network`, which sees `mpp` µm per px, sees it.
 
     `rim` px (of the network's input, a multiple of the features' stride) at each side only give context. `turns` says
-    of each look whether it is upside down.
+    of each look whether it is upside down. `ask` says where the network is asked for its opinion, a teacher's: of what
+    is unknown, or also of what a person has spoken of.
     """
     scale = mpp / field.mpp
     height, width = field.rgb.shape[:2]
@@ -86,19 +88,31 @@ def see(
     boxes, rejected, checked, left_out = parts
     inside = np.array([0, 0, w, h], np.float32)
     shape = padded.shape[:2]
-    targets = assign(shape, boxes, field.labels, rejected, checked, inside, left_out, assignment)
+    unsaid = None if ask == "nowhere" else np.zeros((shape[0] // STRIDE, shape[1] // STRIDE), np.float32)
+    targets = assign(shape, boxes, field.labels, rejected, checked, inside, left_out, assignment, unsaid)
     x = to_input(padded[None])
     cut = rim // STRIDE
-    looks = tuple(
-        Look(
-            network.features(x.flip(-2, -1) if turned else x, rim)[0],
-            _without_rim(_upside_down(targets) if turned else targets, cut),
-            turned,
-        )
-        for turned in turns
-    )
+
+    def look(turned: bool) -> Look:
+        features = network.features(x.flip(-2, -1) if turned else x, rim)[0]
+        said = _without_rim(_upside_down(targets) if turned else targets, cut)
+        if ask == "nowhere":
+            return Look(features, said, turned)
+        cell, names = _believed(network, features)
+        asked = (said.opinion >= 0) & (~said.known | (ask == "everywhere"))
+        return Look(features, said._replace(opinion=torch.where(asked, cell, -1.0), names=names), turned)
+
+    looks = tuple(look(turned) for turned in turns)
     size = (shape[1], shape[0])
     return Seen(field.name, rgb, mpp, boxes, field.labels, rejected, checked, left_out, looks=looks, size=size, rim=rim)
+
+
+@torch.no_grad()
+def _believed(network: Remembering, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return float32 (h, w) and (C, h, w), how likely `network` thinks a cell at each location of `features` (c, h, w),
+    and each class."""
+    dense = HeadAlone(network)(features[None])
+    return torch.sigmoid(dense.cell[0].float()), torch.softmax(dense.classes[0].float(), 0)
 
 
 def _without_rim(targets: Targets, cut: int) -> Targets:
@@ -175,4 +189,5 @@ def _without_border(targets: Targets) -> Targets:
         unknown=targets.unknown & inner,
         rejected=targets.rejected & inner,
         label=torch.where(inner, targets.label, -1),
+        opinion=torch.where(inner, targets.opinion, -1.0),
     )

@@ -37,6 +37,8 @@ class Targets(NamedTuple):
     weight : float32 (n, h, w)
         At positive locations the reciprocal of how many its cell has, so that no cell outweighs a smaller one; 1
         elsewhere.
+    names : float32 (n, C, h, w)
+        The probabilities of the classes that the teacher gives, meant where it was asked; C is 0 where it names none.
     """
 
     cell: Tensor
@@ -47,6 +49,7 @@ class Targets(NamedTuple):
     sides: Tensor
     opinion: Tensor
     weight: Tensor
+    names: Tensor
 
 
 def assign(
@@ -111,6 +114,7 @@ def assign(
         torch.from_numpy(np.maximum(sides, 1.0)),
         torch.from_numpy(asked),
         torch.from_numpy(weight),
+        torch.zeros(0, h, w),
     )
 
 

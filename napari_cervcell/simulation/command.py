@@ -55,6 +55,9 @@ def add_simulate_command(command: Callable[..., argparse.ArgumentParser], progre
         "begins anew)",
     )
     simulate.add_argument(
+        "--quick", action="store_true", help="quick rounds, which teach the head alone, in place of full ones"
+    )
+    simulate.add_argument(
         "--out", type=Path, help="folder for the table and the picture; finished sittings in it are not held again"
     )
 
@@ -67,7 +70,17 @@ def _simulate(options: argparse.Namespace, progress: Callable[[str], object]) ->
     start = None if options.start == "none" else model_file(options.start) if options.start else SHIPPED_MODEL
     names = split_names(*options.split) if options.split else None
     steps = options.steps or (_COLD_STEPS if start is None else _STEPS)
-    settings = Settings(options.data, names, start, options.clicks, options.every, options.seeds, steps, options.error)
+    settings = Settings(
+        data=options.data,
+        names=names,
+        start=start,
+        clicks=options.clicks,
+        every=options.every,
+        seeds=options.seeds,
+        steps=steps,
+        quick=options.quick,
+        error=options.error,
+    )
     answer = Simulation(settings, options.strategy, options.loss, options.out, progress).run()
     if options.json:
         return answer

@@ -51,7 +51,7 @@ class Settings:
         Clicks between two rounds.
     seeds : int
         How many sittings each strategy and loss gets.
-    steps, error
+    steps, quick, error
         See :class:`.sitting.Course`.
     """
 
@@ -62,6 +62,7 @@ class Settings:
     every: int = 50
     seeds: int = 3
     steps: int = 120
+    quick: bool = False
     error: float = 0.0
 
     @property
@@ -76,7 +77,7 @@ class Settings:
         names = None if self.names is None else sorted(self.names)
         return {
             "data": str(self.data.resolve()), "images": names, "start": start, "budgets": self.budgets,
-            "steps": self.steps, "error": self.error,
+            "steps": self.steps, "quick": self.quick, "error": self.error,
         }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ class Simulation:
         self._kept = None if out is None else _kept_in(out, settings.signature())
         self._out = out
         self._progress = progress
-        self._course = Course(fields, settings.start, settings.budgets, settings.steps, settings.error)
+        self._course = Course(fields, settings.start, settings.budgets, settings.steps, settings.quick, settings.error)
 
     def run(self) -> dict[str, Any]:
         """Hold all sittings and return the curves, medians over seeds with the least and greatest beside them.

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from ..casefile import Case, RoundState, Verdict, open_case
 from ..detection import Scan
 from ..learning import Field, RoundError, current_model, train_round
 from ..learning.evaluation import judged, match_points, score_cells
+from ..learning.features import FeatureMemory
 from ..learning.fitting import Step
 from ..learning.fresh import fresh_model
 from ..learning.objective import LossName
 from ..learning.promotion import Outcome
+from ..learning.quick import quick_round
+from ..learning.recipe import knows_nothing
 from ..models import Model, save_model
 from ..review import Session
 from ..review.models import import_model
@@ -50,6 +54,8 @@ class Course:
         Clicks, in all, after which there is a round and the detector is measured.
     steps : int
         Of the optimiser in every round.
+    quick : bool
+        Whether rounds are quick ones where they can be, else full ones.
     error : float
         Share of verdicts that are wrong.
     measured : dict
@@ -60,6 +66,7 @@ class Course:
     start: Path | None
     budgets: Sequence[int]
     steps: int
+    quick: bool
     error: float
     measured: dict[str, Point] = field(default_factory=dict)
 
@@ -70,6 +77,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         session = Session(slide, case, threshold=current_model(case).threshold, strategy=strategy, seed=seed)
         session.counts_changed.connect(lambda: _answer_at_once(session))
         oracle = Oracle(session, truth, error=course.error, seed=seed)
+        memory = FeatureMemory() if course.quick else None
         points: list[Point] = []
 
         def measure() -> None:
@@ -85,7 +93,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         for i, budget in enumerate(course.budgets):
             say("reviewing")
             enough = oracle.work(budget)
-            promoted = _learn(case, slide, course.steps, seed + 1000 * i, loss, say)
+            promoted = _learn(case, slide, course.steps, seed + 1000 * i, loss, say, memory)
             if promoted and (course.error or budget != course.budgets[-1]):
                 _look(slide, session, say)
             measure()
@@ -164,11 +172,20 @@ def _look(slide: Slide, session: Session, say: Callable[[str], None]) -> None:
         session.add_cells([progress])
 
 
-def _learn(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say: Callable[[str], None]) -> bool:
+def _learn(
+    case: Case,
+    slide: Slide,
+    steps: int,
+    seed: int,
+    loss: LossName,
+    say: Callable[[str], None],
+    memory: FeatureMemory | None,
+) -> bool:
     """Do a round, as the trainer's process does; return whether another model is in use from now on."""
-    number = case.start_round(current_model(case).id, {"steps": steps, "seed": seed})
+    parent = current_model(case)
+    number = case.start_round(parent.id, {"steps": steps, "seed": seed})
     try:
-        outcome = _train(case, slide, steps, seed, loss, say)
+        outcome = _train(case, slide, steps, seed, loss, say, None if knows_nothing(parent) else memory)
     except RoundError as error:
         case.finish_round(number, "failed", message=str(error))
         return False
@@ -177,11 +194,22 @@ def _learn(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say:
     return outcome.promoted
 
 
-def _train(case: Case, slide: Slide, steps: int, seed: int, loss: LossName, say: Callable[[str], None]) -> Outcome:
+def _train(
+    case: Case,
+    slide: Slide,
+    steps: int,
+    seed: int,
+    loss: LossName,
+    say: Callable[[str], None],
+    memory: FeatureMemory | None = None,
+) -> Outcome:
+    """Do a full round, or with a memory a quick one."""
+
     def report(step: Step) -> None:
         say(f"learning, step {step.step + 1} of {steps}")
 
-    return train_round(case, slide, steps=steps, seed=seed, loss=loss, on_step=report, on_stage=say)
+    teach = train_round if memory is None else partial(quick_round, memory=memory)
+    return teach(case, slide, steps=steps, seed=seed, loss=loss, on_step=report, on_stage=say)
 
 
 def _promoted(case: Case) -> bool | None:

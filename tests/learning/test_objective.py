@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,24 @@ def test_a_teacher_is_followed_where_it_was_asked_and_nowhere_else() -> None:
     assert (push != 0).sum() == 2
     agreed = known._replace(opinion=torch.full_like(opinion, 0.5))
     assert objective()(said, agreed, 0.0).taught == pytest.approx(0, abs=1e-6)
+
+
+def test_a_teacher_that_names_cells_is_followed_as_far_as_it_believes_in_one() -> None:
+    """A class that it does not know is neither drawn up nor down beside those that it knows."""
+    said, known = dense(0.0), targets(CELL)
+    opinion = torch.full_like(known.opinion, -1)
+    opinion[0, 0, :3] = torch.tensor([0.9, 0.1, 0.0])
+    names = torch.zeros(1, 5, *opinion.shape[1:])
+    names[0, 3] = 1
+    told = known._replace(opinion=opinion, names=names)
+    silent = objective()(said, told._replace(names=names[:, :0]), 0.0)
+    losses = objective()(said, told, 0.0)
+    assert losses.taught - silent.taught == pytest.approx(math.log(5) / 2, rel=1e-5)
+    (push,) = torch.autograd.grad(losses.total - silent.total, said.classes)
+    assert push[0, 3, 0, 0] == pytest.approx(9 * float(push[0, 3, 0, 1]), rel=1e-4)
+    assert push[0, 3, 0, 0] < 0 < push[0, 0, 0, 0]
+    assert not push[0, 5].any()
+    assert not push[0, :, 0, 2:].any()
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, 1.5])

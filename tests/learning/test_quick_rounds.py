@@ -6,7 +6,9 @@ import errno
 import os
 import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -22,8 +24,8 @@ from napari_cervcell.learning.fields import Field
 from napari_cervcell.learning.known import Known
 from napari_cervcell.learning.promotion import judge
 from napari_cervcell.learning.quick import prepare, quick_round, quick_windows
-from napari_cervcell.learning.recipe import COLD, recipe_for
-from napari_cervcell.learning.seen import PATCH, SeenSampler, see
+from napari_cervcell.learning.recipe import COLD, USUAL, recipe_for
+from napari_cervcell.learning.seen import PATCH, Look, SeenSampler, see
 from napari_cervcell.models import Model, build, config_of, predict, save_model, to_input
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import Slide, sample_slide
@@ -148,6 +150,51 @@ def test_patches_bring_cells_with_the_features_that_belong_to_them(small_model: 
             found += 1
             assert changed[max(0, row // 2 - 1) : row // 2 + 2, max(0, col // 2 - 1) : col // 2 + 2].any()
     assert found > 20
+
+
+def test_the_network_is_asked_where_nobody_has_looked_or_everywhere(small_model: Model) -> None:
+    box, checked = np.float32([[60, 60, 90, 90]]), np.float32([[0, 0, 64, 128]])
+    field = Field("f", pixels(0, 128, 150), 0.5, box, np.zeros(1, np.int16), checked=checked, left_out=box + 40)
+    remembering = Remembering(small_model.network, FeatureMemory())
+    with torch.no_grad():
+        wanted = torch.sigmoid(remembering(to_input(np.stack([np.pad(field.rgb, ((0, 0), (0, 10), (0, 0)))]))).cell[0])
+
+    def asked(**where: Any) -> Look:
+        return see(field, remembering, 0.5, Assignment(), turns=[False], **where).looks[0]
+
+    assert (asked().targets.opinion == -1).all()
+    assert not len(asked().targets.names)
+    unknown, everywhere = (asked(ask=where).targets for where in ("unknown", "everywhere"))
+    assert (unknown.opinion[unknown.known] == -1).all()
+    assert (unknown.opinion[unknown.unknown] >= 0).all()
+    assert (everywhere.opinion[unknown.known] >= 0).all()
+    for said in (unknown, everywhere):
+        assert (said.opinion[:, -2:] == -1).all()  # beside the image
+        assert said.opinion[28, 28] == -1  # a held-back cell
+        inside = said.opinion >= 0
+        torch.testing.assert_close(said.opinion[inside], wanted[: inside.shape[0], : inside.shape[1]][inside])
+        torch.testing.assert_close(said.names.sum(0), torch.ones_like(said.opinion))
+    turned = see(field, remembering, 0.5, Assignment(), turns=[True], ask="everywhere").looks[0].targets
+    assert torch.equal(turned.opinion.flip(-2, -1) >= 0, everywhere.opinion >= 0)
+
+
+def test_a_quick_round_leaves_alone_what_nobody_has_spoken_of(
+    reviewed: Path, sample: Slide, memory: FeatureMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [(x, y) for x in (4000, 6000, 8000) for y in (3000, 5000)]
+    patches = to_input(np.stack([patch_around(sample, x, y) for x, y in places]))
+
+    def change(before: Model, after: Model) -> float:
+        with torch.inference_mode():
+            was, now = (predict(m.network, patches).cell for m in (before, after))
+        return float((was - now).abs()[was > 0].mean())
+
+    with Case.open(reviewed) as case:
+        before = current_model(case)
+        kept = change(before, quick_round(case, sample, memory, steps=40).model)
+        monkeypatch.setattr(quick, "recipe_for", lambda model: replace(USUAL, opinion=0.0))
+        forgot = change(before, quick_round(case, sample, memory, steps=40).model)
+    assert kept < 0.7 * forgot
 
 
 def test_a_model_that_began_with_nothing_goes_on_as_it_began(

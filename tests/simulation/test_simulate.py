@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,10 +13,11 @@ import pytest
 import torch
 
 from napari_cervcell.cli import main
-from napari_cervcell.learning import DataError
+from napari_cervcell.learning import DataError, Field
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import Model, build, config_of, save_model
 from napari_cervcell.review.answers import Answers, Question
+from napari_cervcell.simulation import sitting
 from napari_cervcell.simulation.data import lay_out, read, taxonomy_of
 from napari_cervcell.simulation.simulate import Settings, Simulation
 from napari_cervcell.simulation.sitting import Course, sit
@@ -118,9 +120,27 @@ def test_what_comes_next_answers_to_every_verdict_as_in_the_window(
         take(self, question, answer)
 
     monkeypatch.setattr(Answers, "take", note)
-    *_, last = sit(Course(fields, start, (6,), 1, 0.0), "mix", "exclusive", 0, lambda text, share: None)
+    *_, last = sit(Course(fields, start, (6,), 1, False, 0.0), "mix", "exclusive", 0, lambda text, share: None)
     verdicts = sum(number for act, number in last["acts"].items() if act != "check")
     assert set(range(1, verdicts + 1)) <= set(answered)
+
+
+def test_quick_rounds_can_be_simulated(blood: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = read(blood, taxonomy_of(blood))
+    taught: list[Model] = []
+    measured = sitting._measured
+
+    def note(model: Model, held_out: Sequence[Field]) -> dict[str, object]:
+        taught.append(model)
+        return measured(model, held_out)
+
+    monkeypatch.setattr(sitting, "_measured", note)
+    sit(Course(fields, start, (12,), 2, True, 0.0), "mix", "exclusive", 0, lambda text, share: None)
+    before, after = (model.network for model in taught)
+    for part in ("backbone", "neck"):
+        was, now = (getattr(network, part).state_dict() for network in (before, after))
+        assert all(torch.equal(was[name], now[name]) for name in was)
+    assert any(not torch.equal(p, q) for p, q in zip(before.head.parameters(), after.head.parameters(), strict=True))
 
 
 def test_what_cannot_be_simulated_is_said_in_one_line(
