@@ -94,7 +94,7 @@ class Objective:
     rejected_weight: float = 2.0
     unknown_weight: float = 1.0
     opinion_weight: float = 0.5
-    names_weight: float = 0.5
+    names_weight: float = 4.0
     looks_weight: float = 0.1
     loss: LossName = "exclusive"
     grad_libra: bool = True

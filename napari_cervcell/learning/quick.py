@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from .objective import LossName
 from .promotion import Outcome, compared, judge
 from .recipe import recipe_for
 from .rounds import EPOCH, begin, card_of, mixed, objective_of, replayed, standing, taught
-from .seen import Seen, SeenSampler, see
+from .seen import Ask, Seen, SeenSampler, see
 
 __all__ = ["prepare", "quick_round"]
 
@@ -42,7 +42,6 @@ _BARE = 32  # px of the rim that give context and are not learnt from
 _WINDOWS = 256  # of corrections that are no rejections, at most, and half as many of checked regions
 _LOOKS = 2 * (_WINDOWS + _WINDOWS // 2)  # at the case, upright and upside down; where windows are more, one at each
 _BATCH = 16
-_NAMES = 4.0  # so much heavier is the opinion of names than that of places: it is a mean, not a sum over a cell
 
 
 def quick_round(
@@ -60,13 +59,13 @@ def quick_round(
     """Do what :func:`train_round` does, by the same objective, but leave the backbone and the neck as they are.
 
     What they make of pixels is looked up in `memory`, or kept there for the next round. Beside what was said the head
-    learns what the model before thinks of all that nobody has spoken of.
+    learns what the model before thinks of all that nobody has spoken of, unless that began with nothing.
     """
     say = on_stage or (lambda text: None)
     parent, known = begin(case, slide)
     recipe = replace(recipe_for(parent), loss=loss)
     replay, watched = replayed(case.taxonomy) if recipe.replay else ([], [])
-    eyes = _Eyes(parent, memory)
+    eyes = _Eyes(parent, memory, recipe.opinion)
     with earlier_cases(parent, case) as earlier:
         say("Looking at the corrected cells")
         fields = list(eyes.of_case(slide, known))
@@ -95,7 +94,6 @@ def quick_round(
         alone = HeadAlone(student.network)
         imprint(alone, sampler, len(parent.taxonomy))
         objective = objective_of([*fields, *shipped, *again], student, seed, recipe)
-        objective.opinion_weight, objective.names_weight = recipe.opinion, _NAMES * recipe.opinion
         learnt, balance = taught(alone, sampler, objective, settings, case, on_step)
         student.network.head = learnt.head
         card = card_of(student, parent, "quick round", settings, eyes.seen(slide, known), seed, case)
@@ -137,15 +135,16 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
 
 
 class _Eyes:
-    """A model that remembers what it has seen.
+    """A model that remembers what it has seen, and tells its opinion of that if it is asked.
 
     Attributes
     ----------
     model : Model
     """
 
-    def __init__(self, model: Model, memory: FeatureMemory) -> None:
+    def __init__(self, model: Model, memory: FeatureMemory, asked: bool = False) -> None:
         self._memory = memory
+        self._asked = asked
         self.network = Remembering(model.network, memory)
         self.model = Model(self.network, model.card)
         self._assignment = Assignment.of(model.card["architecture"])
@@ -161,7 +160,7 @@ class _Eyes:
         fields = read_windows(slide, known, self.model.mpp, windows, _WINDOW, _RIM)
         for window, field in zip(windows, fields, strict=True):
             turns = (False, True) if both else [bool(sum(window) % 2)]
-            yield see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=turns, ask="unknown")
+            yield self._see_of_case(field, turns)
 
     def judging(self, slide: Slide, kept: Annotations) -> Iterator[None]:
         """Look at every correction that judges models, one at a step."""
@@ -180,14 +179,18 @@ class _Eyes:
 
     def of_replay(self, fields: list[Field]) -> Iterator[Seen]:
         """Of every earlier field one look: they are many, and known well."""
+        ask: Ask = "everywhere" if self._asked else "nowhere"
         for i, field in enumerate(fields[::2]):
-            yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)], ask="everywhere")
+            yield see(field, self.network, self.model.mpp, self._assignment, turns=[bool(i % 2)], ask=ask)
 
     def of_earlier(self, earlier: Earlier) -> Iterator[Seen]:
         """Of every window of the earlier cases one look."""
         for i, field in enumerate(earlier.fields(self.model.mpp, _WINDOW, _RIM)):
-            turns = [bool(i % 2)]
-            yield see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=turns, ask="unknown")
+            yield self._see_of_case(field, [bool(i % 2)])
+
+    def _see_of_case(self, field: Field, turns: Sequence[bool]) -> Seen:
+        ask: Ask = "unknown" if self._asked else "nowhere"
+        return see(field, self.network, self.model.mpp, self._assignment, rim=_BARE, turns=turns, ask=ask)
 
 
 def quick_windows(known: Known, side: float) -> list[Window]:

@@ -41,9 +41,9 @@ class Recipe:
         Whether a full round begins with what its model was before the case taught it anything; see `beginning`.
     steps_a_cell : int or None
         At most so many steps for each labelled cell, None for as many as there is time for.
-    opinion : float
-        Weight in quick rounds of what the model before thinks of all that nobody has spoken of. Without it a head that
-        sees the same few patches again and again learns these by heart, and ranks and names new cells worse.
+    opinion : bool
+        Whether quick rounds learn what the model before thinks of all that nobody has spoken of, too. Without that a
+        head that sees the same few patches again and again learns these by heart, and ranks and names new cells worse.
     doubt : float
         By how many standard errors a round must agree less with held-back corrections to be worse; see `is_worse`.
     """
@@ -58,7 +58,7 @@ class Recipe:
     frozen: int = _WHOLE_BACKBONE
     anew: bool = False
     steps_a_cell: int | None = None
-    opinion: float = 1.0
+    opinion: bool = True
     doubt: float = 1.0
 
 
@@ -73,7 +73,7 @@ COLD = Recipe(
     frozen=3,
     anew=True,
     steps_a_cell=10,
-    opinion=0.0,
+    opinion=False,
     doubt=3.0,
 )
 """For a model that has seen nothing but the case: all that is new in it is to be learnt, and nothing came earlier.

@@ -19,12 +19,16 @@ from .features import HeadAlone, Remembering
 from .fields import Field
 from .targets import Targets, assign
 
-__all__ = ["PATCH", "Seen", "SeenSampler", "see"]
+__all__ = ["PATCH", "Ask", "Seen", "SeenSampler", "see"]
 
 PATCH = 128
 """Usual side of a patch, px of the network's input."""
 _BORDER = 16
 """Px at a patch's sides that teach nothing: there the head sees what is not beside the cell but beside the patch."""
+
+
+Ask = Literal["nowhere", "unknown", "everywhere"]
+"""Where a network is asked for its opinion, a teacher's: of what is unknown, or also of what a person has spoken of."""
 
 
 class Look(NamedTuple):
@@ -62,13 +66,12 @@ def see(
     *,
     rim: int = 0,
     turns: Sequence[bool] = (False, True),
-    ask: Literal["nowhere", "unknown", "everywhere"] = "nowhere",
+    ask: Ask = "nowhere",
 ) -> Seen:
     """Return `field` as `network`, which sees `mpp` µm per px, sees it.
 
     `rim` px (of the network's input, a multiple of the features' stride) at each side only give context. `turns` says
-    of each look whether it is upside down. `ask` says where the network is asked for its opinion, a teacher's: of what
-    is unknown, or also of what a person has spoken of.
+    of each look whether it is upside down.
     """
     scale = mpp / field.mpp
     height, width = field.rgb.shape[:2]

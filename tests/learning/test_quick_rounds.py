@@ -192,7 +192,7 @@ def test_a_quick_round_leaves_alone_what_nobody_has_spoken_of(
     with Case.open(reviewed) as case:
         before = current_model(case)
         kept = change(before, quick_round(case, sample, memory, steps=40).model)
-        monkeypatch.setattr(quick, "recipe_for", lambda model: replace(USUAL, opinion=0.0))
+        monkeypatch.setattr(quick, "recipe_for", lambda model: replace(USUAL, opinion=False))
         forgot = change(before, quick_round(case, sample, memory, steps=40).model)
     assert kept < 0.7 * forgot
 
