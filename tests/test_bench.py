@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import time
@@ -54,7 +55,8 @@ def test_detection_is_measured_beside_its_parts_and_peers(quick_file: Path) -> N
     options = ["--model", str(quick_file), "--tiles", "1", "--repeats", "1", "--json"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=300)
     figures = json.loads(done.stdout)
-    assert figures["pipeline_vs_limit"]["value"] > 0
+    # of one tile, less what making the engine took: it may be below 0
+    assert math.isfinite(figures["pipeline_vs_limit"]["value"])
     if pick_device() == "cpu-openvino":
         assert figures["cpu_vs_torch"]["value"] > 0
     assert 0 < figures["skipped"]["value"] < 1

@@ -127,9 +127,14 @@ def test_for_new_kinds_of_cells_one_begins_with_nothing(
     begin.trigger()
     hands.wait("the model is in use", lambda: desk.case.active_round == 1, 60)
     hands.wait("it is listed", lambda: any("knows no cells" in text for text in texts(hands)))
+    desk.train(quick=True, seconds=1)
+    told = hands.widget.learn_panel.status
+    hands.wait("it is told what is lacking", lambda: "what is no cell" in told.text(), 120)
+    x, y = sample_cells["NILM"][0, 2:].tolist()
+    desk.session.check_region((x, y, x + 20, y + 20))
     desk.train(quick=True, seconds=1)  # there is nothing yet that a head alone could learn from
-    hands.wait("it has learnt", lambda: desk.case.active_round == 2, 120)
-    card = model_from_bytes(desk.case.round_model(2)).card
+    hands.wait("it has learnt", lambda: desk.case.active_round == 3, 120)
+    card = model_from_bytes(desk.case.round_model(3)).card
     assert card["training"]["recipe"] == "incremental round"
     assert card["learnt_from"] == [desk.case.uid]
     hands.scroll_to(rounds.back_button)
