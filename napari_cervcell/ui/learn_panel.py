@@ -128,6 +128,7 @@ class LearnPanel(QWidget):
 
     def _end(self, message: dict[str, Any]) -> None:
         self.status.setText(message.get("message", ""))
+        self.curve.setVisible(len(self.curve.values) > 1)  # a round that was refused has none
         self.again.setVisible(message["kind"] == "failed")
         self._enable()
 

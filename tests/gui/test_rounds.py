@@ -130,6 +130,7 @@ def test_for_new_kinds_of_cells_one_begins_with_nothing(
     desk.train(quick=True, seconds=1)
     told = hands.widget.learn_panel.status
     hands.wait("it is told what is lacking", lambda: "what is no cell" in told.text(), 120)
+    assert not hands.widget.learn_panel.curve.isVisible()
     x, y = sample_cells["NILM"][0, 2:].tolist()
     desk.session.check_region((x, y, x + 20, y + 20))
     desk.train(quick=True, seconds=1)  # there is nothing yet that a head alone could learn from
