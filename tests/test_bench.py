@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import subprocess
 import sys
 import time
@@ -52,11 +51,10 @@ def test_reading_is_measured_beside_its_peers(slide_path: Path) -> None:
 def test_detection_is_measured_beside_its_parts_and_peers(quick_file: Path) -> None:
     """In a process of its own: SAHI brings an OpenCV that brings a Qt."""
     command = [sys.executable, "-m", "napari_cervcell.cli", "bench", "detect", str(sample_slide())]
-    options = ["--model", str(quick_file), "--tiles", "1", "--repeats", "1", "--json"]
+    options = ["--model", str(quick_file), "--tiles", "8", "--repeats", "1", "--json"]  # of one, chance decides
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=300)
     figures = json.loads(done.stdout)
-    # of one tile, less what making the engine took: it may be below 0
-    assert math.isfinite(figures["pipeline_vs_limit"]["value"])
+    assert figures["pipeline_vs_limit"]["value"] > 0
     if pick_device() == "cpu-openvino":
         assert figures["cpu_vs_torch"]["value"] > 0
     assert 0 < figures["skipped"]["value"] < 1

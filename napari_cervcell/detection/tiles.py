@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-import numpy as np
-
 __all__ = ["CORE", "HALO", "Block", "Tile", "TileGrid", "plan"]
 
 CORE = 1024
@@ -119,8 +117,8 @@ class TileGrid:
         x1, y1, x2, y2 = max(box[0], 0), max(box[1], 0), min(box[2], self.width), min(box[3], self.height)
         if x1 >= x2 or y1 >= y2:
             return []
-        columns = range(int(x1 // self.size), int(np.ceil(x2 / self.size)))
-        rows = range(int(y1 // self.size), int(np.ceil(y2 / self.size)))
+        columns = range(int(x1 // self.size), -int(-x2 // self.size))
+        rows = range(int(y1 // self.size), -int(-y2 // self.size))
         return [Tile(c * self.size, r * self.size, self.size) for r in rows for c in columns]
 
 

@@ -77,7 +77,7 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         session = Session(slide, case, threshold=current_model(case).threshold, strategy=strategy, seed=seed)
         session.counts_changed.connect(lambda: _answer_at_once(session))
         oracle = Oracle(session, truth, error=course.error, seed=seed)
-        memory = FeatureMemory() if course.quick else None
+        memory = FeatureMemory()
         points: list[Point] = []
 
         def measure() -> None:
@@ -93,7 +93,10 @@ def sit(course: Course, strategy: StrategyName, loss: LossName, seed: int, tell:
         for i, budget in enumerate(course.budgets):
             say("reviewing")
             enough = oracle.work(budget)
-            promoted = _learn(case, slide, course.steps, seed + 1000 * i, loss, say, memory)
+            settings = {"steps": course.steps, "seed": seed + 1000 * i}
+            quick = course.quick and not knows_nothing(current_model(case))
+            teach = partial(quick_round, memory=memory) if quick else train_round
+            promoted = _learn(case, settings, partial(_train, teach, case, slide, settings, loss, say))
             if promoted and (course.error or budget != course.budgets[-1]):
                 _look(slide, session, say)
             measure()
@@ -113,8 +116,8 @@ def ceiling(course: Course, seed: int, tell: Tell) -> Point:
         def say(text: str) -> None:
             tell(text, 0.1)
 
-        steps = course.steps * len(course.budgets)
-        outcome = _train(case, slide, steps, seed, "exclusive", say)
+        settings = {"steps": course.steps * len(course.budgets), "seed": seed}
+        outcome = _train(train_round, case, slide, settings, "exclusive", say)
         tell("measuring", 0.9)
         return _figures(outcome.model, course)
 
@@ -172,20 +175,11 @@ def _look(slide: Slide, session: Session, say: Callable[[str], None]) -> None:
         session.add_cells([progress])
 
 
-def _learn(
-    case: Case,
-    slide: Slide,
-    steps: int,
-    seed: int,
-    loss: LossName,
-    say: Callable[[str], None],
-    memory: FeatureMemory | None,
-) -> bool:
+def _learn(case: Case, settings: dict[str, int], train: Callable[[], Outcome]) -> bool:
     """Do a round, as the trainer's process does; return whether another model is in use from now on."""
-    parent = current_model(case)
-    number = case.start_round(parent.id, {"steps": steps, "seed": seed})
+    number = case.start_round(current_model(case).id, settings)
     try:
-        outcome = _train(case, slide, steps, seed, loss, say, None if knows_nothing(parent) else memory)
+        outcome = train()
     except RoundError as error:
         case.finish_round(number, "failed", message=str(error))
         return False
@@ -195,21 +189,17 @@ def _learn(
 
 
 def _train(
+    teach: Callable[..., Outcome],
     case: Case,
     slide: Slide,
-    steps: int,
-    seed: int,
+    settings: dict[str, int],
     loss: LossName,
     say: Callable[[str], None],
-    memory: FeatureMemory | None = None,
 ) -> Outcome:
-    """Do a full round, or with a memory a quick one."""
-
     def report(step: Step) -> None:
-        say(f"learning, step {step.step + 1} of {steps}")
+        say(f"learning, step {step.step + 1} of {settings['steps']}")
 
-    teach = train_round if memory is None else partial(quick_round, memory=memory)
-    return teach(case, slide, steps=steps, seed=seed, loss=loss, on_step=report, on_stage=say)
+    return teach(case, slide, **settings, loss=loss, on_step=report, on_stage=say)
 
 
 def _promoted(case: Case) -> bool | None:

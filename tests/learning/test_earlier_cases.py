@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_cervcell.casefile import Case, State, Verdict, note_place, open_case, place_of
-from napari_cervcell.learning import current_model, held_back, rounds
+from napari_cervcell.learning import current_model, held_back, quick, rounds
 from napari_cervcell.learning.earlier import Earlier, earlier_cases
 from napari_cervcell.learning.evaluation import evaluate
 from napari_cervcell.learning.features import FeatureMemory
 from napari_cervcell.learning.known import Known, in_turn
 from napari_cervcell.learning.promotion import compared, judge
 from napari_cervcell.learning.quick import prepare, quick_round
+from napari_cervcell.learning.recipe import Recipe, recipe_for
 from napari_cervcell.learning.rounds import train_round
 from napari_cervcell.models import Model, load_model, save_model
 from napari_cervcell.review import ReviewError
@@ -34,6 +36,10 @@ def memory() -> FeatureMemory:
     return FeatureMemory()
 
 
+def without_opinion(model: Model) -> Recipe:
+    return replace(recipe_for(model), opinion=False)
+
+
 @pytest.fixture(scope="module")
 def taught(
     sample: Slide,
@@ -46,6 +52,7 @@ def taught(
     folder = tmp_path_factory.mktemp("taught")
     with open_case(folder / "first.cervcell", sample, taxonomy=SEVEN) as case, pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds, "REPLAY", few_fields)
+        patch.setattr(quick, "recipe_for", without_opinion)
         case.use_round(import_model(case, quick_file))
         case.record([Verdict("add", box, 0) for box in sample_cells["NILM"][:12]])
         case.record([Verdict("reject", box, -1, detected_label=LSIL) for box in sample_cells["LSIL"][:40]])
@@ -82,13 +89,16 @@ def test_a_model_tells_which_cases_it_has_learnt_from_and_not_where_they_are(
 
 
 def test_what_was_taught_on_an_earlier_case_is_not_forgotten_on_the_next(
-    first: Path, second: Path, sample: Slide, memory: FeatureMemory
+    first: Path, second: Path, sample: Slide, memory: FeatureMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By replaying it alone; the opinion of the model before keeps some of it, too."""
     with Case.open(first) as case:
         said = case.annotations()
         taught = said[~held_back(said.ids) & (said.states == State.REJECTED)]
         with Case.open(second) as later:
             knew = judge(current_model(later), sample, taught).mean()
+            held_on = quick_round(later, sample, memory, steps=60)
+            monkeypatch.setattr(quick, "recipe_for", without_opinion)
             alone = quick_round(later, sample, memory, steps=60)
             note_place(case)
             beside = quick_round(later, sample, memory, steps=60)
@@ -100,8 +110,9 @@ def test_what_was_taught_on_an_earlier_case_is_not_forgotten_on_the_next(
     assert f"with {figures['held_back']} of earlier cases" in beside.message
     # the fields that ship with the plugin teach to find LSIL
     forgot, kept = (judge(outcome.model, sample, taught).mean() for outcome in (alone, beside))
-    assert forgot < knew - 0.01
-    assert kept > forgot + 0.02
+    assert forgot < knew - 0.2
+    assert kept > forgot + 0.1
+    assert judge(held_on.model, sample, taught).mean() > forgot + 0.1
 
 
 def test_the_model_of_another_case_comes_with_what_it_was_taught(
