@@ -327,11 +327,11 @@ class Session:
         self._go(row)
         return row
 
-    def check_region(self, box: Sequence[float] | FloatArray) -> int:
+    def check_region(self, box: Sequence[float] | FloatArray) -> IntArray:
         """Say that all cells in a rectangle (two corners, level-0 pixels) are marked.
 
-        Returns how many of the cells shown in it nobody has spoken of yet: until somebody does, they count as none.
-        Raises CaseError, ReviewError.
+        Returns the rows of the cells shown in it of which nobody has spoken yet: until somebody does, they count as
+        none. Raises CaseError, ReviewError.
         """
         x1, x2 = np.clip(sorted((box[0], box[2])), 0, self.case.width).tolist()
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
@@ -340,7 +340,9 @@ class Session:
         self.catch_up()
         self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.coverage.over(x1, y1, x2, y2)))
         self._follow({})
-        return int((self.states[self.visible(x1, y1, x2, y2)] == 0).sum())
+        shown = self.visible(x1, y1, x2, y2)
+        left: IntArray = shown[self.states[shown] == 0]
+        return left
 
     def undo(self) -> bool:
         """Take back the last step, of an earlier sitting too; return whether there was one. Raises CaseError."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .keys import Key, changed
 from .overview_panel import FIT, JUMPS
 from .streaming import stream_of
@@ -12,6 +14,7 @@ from .view import CLOSE_UP
 from .words import what_to_do
 
 if TYPE_CHECKING:
+    from ..cells import IntArray
     from .widget import ReviewWidget
 
 __all__ = ["Commands"]
@@ -56,14 +59,20 @@ class Commands:
     def set_class(self, label: int) -> None:
         self._judge(lambda which: self.desk.session.set_class(label, which))
 
+    def selected(self) -> IntArray:
+        """Return the rows of the cells that are selected, in the gallery while it is open or else on the slide."""
+        panel = self._widget.gallery_panel
+        in_gallery = panel.gallery.selection if self._widget.tabs.currentWidget() is panel else ()
+        return in_gallery if len(in_gallery) else self.desk.selected
+
     def _judge(self, say: Callable[[Any], object]) -> None:
-        """Say something of the cells that are selected in the gallery while it is open, else of the current cell."""
-        gallery = self._widget.gallery_panel.gallery
-        rows = gallery.selection if self._widget.tabs.currentWidget() is self._widget.gallery_panel else ()
+        """Say something of the cells that are selected, else of the current cell."""
+        rows = self.selected()
         if len(rows):
+            on_slide = rows is self.desk.selected
             self.desk.do(say, rows)
-            if len(rows) == 1:
-                gallery.step(1)
+            if len(rows) == 1 and not on_slide:
+                self._widget.gallery_panel.gallery.step(1)
         elif self.desk.session.current is not None:
             self.desk.do(say, None)
         else:
@@ -81,9 +90,22 @@ class Commands:
         self._lead(self.desk.session.select, row)
 
     def _lead(self, go: Callable[..., object], *to: object) -> object:
-        """Go to one cell: verdicts then speak of that one, also where it is among those selected in the gallery."""
-        self._widget.gallery_panel.gallery.clear_selection()
+        """Go to one cell: verdicts then speak of that one, also where it is among those selected."""
+        self.deselect()
         return self.desk.do(go, *to)
+
+    def select_too(self, rows: IntArray) -> None:
+        """Select those of `rows` that have no verdict beside what is selected on the slide, or no more if all are."""
+        rows = rows[self.desk.session.states[rows] == 0]
+        before = self.desk.selected
+        is_new = len(np.setdiff1d(rows, before)) > 0
+        self.deselect()
+        self.desk.select(np.union1d(before, rows) if is_new else np.setdiff1d(before, rows))
+
+    def deselect(self) -> None:
+        """Select no cells, on the slide or in the gallery."""
+        self._widget.gallery_panel.gallery.clear_selection()
+        self.desk.select()
 
     def undo(self) -> None:
         self.desk.do(self.desk.session.undo)
@@ -121,12 +143,21 @@ class Commands:
         )
 
     def _check(self, box: Any) -> None:
-        if left := self.desk.do(self.desk.session.check_region, box):
-            cells, it = ("1 cell", "it has") if left == 1 else (f"{left} cells", "they have")
-            self.desk.said.emit(
-                f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
-                "Accept or reject what is marked, or take the region back with Undo."
-            )
+        self.deselect()
+        left = self.desk.do(self.desk.session.check_region, box)
+        if left is None or not len(left):
+            return
+        self.desk.select(left)
+        cells, it = ("1 cell", "it has") if len(left) == 1 else (f"{len(left):,} cells", "they have")
+        self.desk.said.emit(
+            f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
+            "They are selected: Accept, Reject or a class is for all of them. Esc leaves them as they are."
+        )
+
+    def put_down(self) -> None:
+        """Leave a tool, and the cells that are selected."""
+        self._widget.pointer.put_down()
+        self.deselect()
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -233,7 +264,7 @@ class Commands:
             Key(("e",), "this case is done, or not after all", self.toggle_done),
             Key((">",), "next case of the worklist", self._widget.worklist_panel.go_on),
             Key(("<",), "case before", self._widget.worklist_panel.go_back),
-            Key(("esc",), "leave a tool", self._widget.pointer.put_down, fixed=True),
+            Key(("esc",), "leave a tool, and the cells that are selected", self.put_down, fixed=True),
             Key(("?",), "this list", self._widget.show_keys),
         ]
         return changed(keys)

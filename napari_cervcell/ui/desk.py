@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDialog
 from superqt.utils import create_worker
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
+    from ..cells import IntArray
     from ..taxonomy import Taxonomy
 
 __all__ = ["Desk", "close_with_slide"]
 
 _FIGURES_MS = 200
+_NONE = np.zeros(0, np.int64)
 
 
 class Desk(QObject):
@@ -61,6 +64,8 @@ class Desk(QObject):
         Who reviews, in this case and the next ones; None for the login name.
     session : Session or None
         None while no slide is open, or one whose µm per pixel nobody has told yet.
+    selected : int64 (n,)
+        Rows of the session, on the slide, that the next verdict is for, all at once; none: it is for the current cell.
     detection, training
         The running work.
     nucleus : CurrentNucleus
@@ -80,6 +85,7 @@ class Desk(QObject):
     failed = Signal(str)
     """an error for the user, in words"""
     models_changed = Signal()
+    selected_changed = Signal()
     reviewer_changed = Signal()
     done_changed = Signal()
     """the reviewer has called the case done, or not done after all"""
@@ -93,6 +99,7 @@ class Desk(QObject):
         self.view: View | None = None
         self.memory: Memory | None = None
         self.session: Session | None = None
+        self.selected = _NONE
         self.next_case_path: Path | None = None
         self.reviewer: str | None = None
         self.detection = Detection(self)
@@ -102,6 +109,7 @@ class Desk(QObject):
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
         self.nucleus = CurrentNucleus(self)
+        self.closing.connect(lambda: self.select())
         self._case: Case | None = None
         self._new_round: int | None = None  # whose model is looking over the slide
         # a million cells take some hundredths of a second: not at every tile of a scan
@@ -174,6 +182,9 @@ class Desk(QObject):
         self._case.note_opened()
         self.opened.emit()
         self.session.counts_changed.connect(self._figures_soon)
+        self.session.cells_changed.connect(self._drop_known)
+        for signal in (self.session.current_changed, self.session.reloaded):
+            signal.connect(lambda: self.select())
         self.figures_changed.emit(self.session.figures())
 
     def change_classes(self, taxonomy: Taxonomy) -> None:
@@ -187,6 +198,18 @@ class Desk(QObject):
             self.session.catch_up()
             self._case.taxonomy = taxonomy
             self._begin()
+
+    def select(self, rows: IntArray = _NONE) -> None:
+        """Let the next verdict be for all of `rows`, or for the current cell where there are none."""
+        if len(rows) or len(self.selected):
+            self.selected = rows
+            self.selected_changed.emit()
+
+    def _drop_known(self) -> None:
+        """Leave out what has a verdict by now, or what another model no longer finds."""
+        waits = self.session.states[self.selected] == 0
+        if not waits.all():
+            self.select(self.selected[waits])
 
     def _figures_soon(self) -> None:
         if not self._figures_timer.isActive():

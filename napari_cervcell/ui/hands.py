@@ -101,18 +101,18 @@ class Hands:
         self.rest(0.03)
         return place
 
-    def click_at(self, x: float, y: float) -> None:
+    def click_at(self, x: float, y: float, *, shift: bool = False) -> None:
         """Click level-0 (x, y) on the canvas."""
         place = self.point_at(x, y)
-        self._mouse("press", place)
-        self._mouse("release", place)
+        self._mouse("press", place, shift=shift)
+        self._mouse("release", place, shift=shift)
         self.rest(0.03)
 
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+    def drag(self, start: tuple[float, float], end: tuple[float, float], *, shift: bool = False) -> None:
         """Drag with the left button between two level-0 positions on the canvas."""
         a = self.point_at(*start)
         view = self.widget.desk.view
-        self._drag(self.canvas, a, QPoint(*(round(v) for v in view.to_canvas(*end))))
+        self._drag(self.canvas, a, QPoint(*(round(v) for v in view.to_canvas(*end))), shift)
 
     def double_click_on(self, widget: QWidget, place: QPoint) -> None:
         """Double-click a place in `widget`."""
@@ -126,13 +126,13 @@ class Hands:
         self._cross_into(widget)
         self._drag(widget, start.toPoint(), end.toPoint())
 
-    def _drag(self, widget: QWidget, a: QPoint, b: QPoint) -> None:
-        self._mouse("press", a, widget=widget)
+    def _drag(self, widget: QWidget, a: QPoint, b: QPoint, shift: bool = False) -> None:
+        self._mouse("press", a, widget=widget, shift=shift)
         for i in range(1, 6):
             if a != b:
-                self._mouse("move", a + (b - a) * i / 5, held=True, widget=widget)
+                self._mouse("move", a + (b - a) * i / 5, held=True, widget=widget, shift=shift)
             self.rest(0.02)
-        self._mouse("release", b, widget=widget)
+        self._mouse("release", b, widget=widget, shift=shift)
         self.rest(0.05)
 
     def look_at(self, box: Any) -> None:
@@ -185,7 +185,9 @@ class Hands:
         self._cross_into(self.canvas)
         self._mouse(what, place, held=what == "move")
 
-    def _mouse(self, what: str, place: QPoint, held: bool = False, widget: QWidget | None = None) -> None:
+    def _mouse(
+        self, what: str, place: QPoint, held: bool = False, widget: QWidget | None = None, shift: bool = False
+    ) -> None:
         # QTest's mouse moves carry no button, so that a drag cannot be done with them
         kind, button, buttons = {
             "move": (QMouseEvent.Type.MouseMove, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton),
@@ -201,6 +203,6 @@ class Hands:
             QPointF(widget.mapToGlobal(place)),
             button,
             buttons,
-            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.ShiftModifier if shift else Qt.KeyboardModifier.NoModifier,
         )
         QApplication.sendEvent(widget, event)

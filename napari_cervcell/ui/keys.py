@@ -229,7 +229,8 @@ class KeySheet(QDialog):
             button.setText(" or ".join(self._keys[usual].names))
         self.note.setText(
             "They work wherever the focus is, except in a text field. Click one to choose another.\n"
-            "With the mouse: drag a corner of the current cell's box to set it right, a side to move it."
+            "With the mouse: drag a corner of the current cell's box to set it right, a side to move it.\n"
+            "Drag with shift around cells without a verdict, or click them: the next one is for all."
         )
 
     def _wait_for(self, usual: str) -> None:

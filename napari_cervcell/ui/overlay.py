@@ -41,11 +41,10 @@ _SHAPE = np.array([0, *(_SHAPES[State(i)] for i in range(1, len(_SHAPES) + 1))])
 _GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
-_NOBODY = np.zeros((0, 4), np.float32)
 
 
 class Overlay(QObject):
-    """Draws the session's cells, the current one marked with the outline of its nucleus, and the checked regions.
+    """Draws the session's cells, the current one or those selected marked, and the checked regions.
 
     The shape says the state (box: new, ring: accepted, diamond: corrected, x: rejected, triangle: added; a second line
     around: look again), the colour and the letter say the class. What is drawn once stays right wherever the camera
@@ -100,6 +99,7 @@ class Overlay(QObject):
         session.cells_changed.connect(self._cells_changed)
         session.current_changed.connect(self._current_changed)
         desk.nucleus.changed.connect(self._nucleus_changed)
+        desk.selected_changed.connect(self._current_changed)
 
     def _make_nodes(self, letters: list[str]) -> None:
         layer = self._desk.layer
@@ -135,6 +135,7 @@ class Overlay(QObject):
         viewer.scene.camera.events.disconnect(self.update)
         viewer.canvas.events.size.disconnect(self.update)
         self._desk.nucleus.changed.disconnect(self._nucleus_changed)
+        self._desk.selected_changed.disconnect(self._current_changed)
         self._soon.stop()
         self._recount.stop()
         self._tell_soon.cancel()
@@ -171,7 +172,7 @@ class Overlay(QObject):
         self._stale = True
         self._soon.start()  # once for all that a verdict changes
 
-    def _current_changed(self, _row: int | None) -> None:
+    def _current_changed(self, _row: int | None = None) -> None:
         self._drawn = None
         self._marked = False
         self._soon.start()
@@ -330,9 +331,9 @@ class Overlay(QObject):
 
     def _draw_current(self) -> None:
         session = self._desk.session
-        current = session.current
-        boxes = _NOBODY if current is None else session.cells.boxes[current][None]
-        self._current.set_data(boxes, _BLACK[: len(boxes)], np.full(len(boxes), Shape.CORNERS))
+        current = np.array([] if session.current is None else [session.current], np.int64)
+        boxes = session.cells.boxes[self._desk.selected if len(self._desk.selected) else current]
+        self._current.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
         nucleus = self._desk.nucleus.nucleus
         if nucleus is not None:
             for line in self._nucleus:

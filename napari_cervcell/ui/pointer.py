@@ -1,4 +1,5 @@
-"""The mouse on the canvas: a click selects a cell, a drag pans, and the tools add cells and draw rectangles."""
+"""The mouse on the canvas: a click selects a cell, with shift several, a drag pans, and the tools add cells and draw
+rectangles."""
 
 from __future__ import annotations
 
@@ -37,6 +38,8 @@ class Pointer(QObject):
 
     clicked = Signal(object)
     """index of the cell under a click, None beside all cells"""
+    gathered = Signal(object)
+    """rows, int64 (n,), of the cells in a rectangle dragged with shift, or of the one clicked with shift"""
     tool_changed = Signal(str)
 
     def __init__(self, desk: Desk, overlay: Overlay) -> None:
@@ -94,7 +97,12 @@ class Pointer(QObject):
     def _press(self, _viewer: Any, event: Any) -> Iterator[None]:
         self._position = tuple(event.pos)
         self._rest.stop()
-        if event.button != 1 or event.modifiers:
+        if event.button != 1:
+            return
+        if tuple(event.modifiers) == ("Shift",) and self.tool == "select":
+            yield from self._gather(event)
+            return
+        if event.modifiers:
             return
         start = self._position
         still = True
@@ -118,6 +126,23 @@ class Pointer(QObject):
             self._finish(self.position())
         elif still:
             self._select()
+
+    def _gather(self, event: Any) -> Iterator[None]:
+        """Draw a rectangle around cells while the button is held."""
+        start = self._position
+        yield
+        while event.type == "mouse_move" and not self._removed:
+            self._position = tuple(event.pos)
+            self._overlay.show_drawing(self._rectangle(start))
+            yield
+        if self._removed:
+            return
+        self._position = tuple(event.pos)
+        self._overlay.show_drawing(None)
+        if math.dist(start, self._position) <= _STILL:
+            self.gathered.emit(np.array(self._under()[:1], np.int64))
+        else:
+            self.gathered.emit(self._desk.session.visible(*self._rectangle(start)))
 
     # ------------------------------------------------------------------------------- the current cell's box
 

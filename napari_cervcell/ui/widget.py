@@ -193,6 +193,7 @@ class ReviewWidget(QWidget):
         desk.mpp_missing.connect(self._ask_mpp)
         desk.failed.connect(self._show_error)
         desk.said.connect(self._show_note)
+        desk.selected_changed.connect(self._show_selected)
         self.worklist_panel.wanted.connect(self.open_item)
         self.gallery_panel.gallery.selection_changed.connect(self._show_selected)
         self.tabs.currentChanged.connect(self._show_selected)
@@ -292,6 +293,7 @@ class ReviewWidget(QWidget):
         self.overlay = Overlay(desk)
         self.pointer = Pointer(desk, self.overlay)
         self.pointer.clicked.connect(self.commands.click)
+        self.pointer.gathered.connect(self.commands.select_too)
         self.gallery_panel.gallery.chosen.connect(desk.session.select)
         self.detect_panel.pointer = self.pointer
         desk.session.current_changed.connect(self.commands.follow)
@@ -305,9 +307,7 @@ class ReviewWidget(QWidget):
         self._show_page()
 
     def _show_selected(self, *_: object) -> None:
-        panel = self.gallery_panel
-        is_open = self.tabs.currentWidget() is panel and self.desk.session is not None
-        self.review_bar.show_selected(len(panel.gallery.selection) if is_open else 0)
+        self.review_bar.show_selected(len(self.commands.selected()) if self.desk.session is not None else 0)
 
     def _foresee_soon(self, _row: int | None) -> None:
         self._foresee.start()

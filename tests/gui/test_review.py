@@ -166,6 +166,77 @@ def test_a_dragged_rectangle_becomes_a_checked_region(hands: Hands) -> None:
     assert not is_there(hands, picture(hands), (1000, 900), "#0b7f7a")
 
 
+def test_what_a_checked_region_leaves_without_a_verdict_can_have_one_for_all(hands: Hands) -> None:
+    desk, bar = hands.widget.desk, hands.widget.review_bar
+    session = desk.session
+    inside = np.sort(session.visible(900, 900, 1400, 1300))
+    first, *others = inside.tolist()
+    session.reject([first])
+    outside = int(np.setdiff1d(in_view(hands), inside)[0])
+    hands.click_at(*centre_of(hands, outside))
+    hands.key("c")
+    hands.drag((900, 900), (1400, 1300))
+    assert bar.name.text() == f"<b>{len(others)} cells selected</b>"
+    hands.click(bar.buttons["accept"])
+    assert (session.states[others] == State.ACCEPTED).all()
+    assert session.states[first] == State.REJECTED
+    assert session.states[outside] == 0
+    assert session.current == outside  # which the next verdict is for
+    hands.key("x")
+    assert session.states[outside] == State.REJECTED
+    hands.key("u")
+    hands.key("u")
+    assert not session.states[others].any()  # one step for all of them
+
+
+def test_escape_or_another_cell_ends_what_a_checked_region_has_selected(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    inside = np.sort(session.visible(900, 900, 1400, 1300)).tolist()
+    for leave in (lambda: hands.key("esc"), lambda: hands.click_at(*centre_of(hands, inside[0]))):
+        hands.click_at(*centre_of(hands, inside[0]))  # the current cell is among them
+        hands.key("c")
+        hands.drag((900, 900), (1400, 1300))
+        assert len(hands.widget.desk.selected) == len(inside)
+        leave()
+        hands.key("x")
+        assert np.flatnonzero(session.states).tolist() == [inside[0]]
+        hands.key("u")
+
+
+def test_cells_are_gathered_with_shift_and_judged_together(hands: Hands) -> None:
+    desk, camera = hands.widget.desk, hands.viewer.scene.camera
+    session = desk.session
+    inside = np.sort(session.visible(900, 900, 1400, 1300))
+    known, left_out, *others = inside.tolist()
+    outside = int(np.setdiff1d(in_view(hands), inside)[0])
+    session.accept([known])
+    hands.click_at(*centre_of(hands, known))
+    before = camera.center
+    hands.drag((900, 900), (1400, 1300), shift=True)
+    assert desk.selected.tolist() == [left_out, *others]
+    hands.click_at(*centre_of(hands, left_out), shift=True)
+    hands.click_at(*centre_of(hands, outside), shift=True)
+    assert desk.selected.tolist() == sorted([*others, outside])
+    assert camera.center == before
+    assert camera.mouse_pan
+    assert session.current == known
+    hands.key("x")
+    assert (session.states[[*others, outside]] == State.REJECTED).all()
+    assert session.states[known] == State.ACCEPTED
+    assert session.states[left_out] == 0
+
+
+def test_a_scan_that_finds_other_cells_takes_the_old_ones_out_of_the_selection(hands: Hands) -> None:
+    session = hands.widget.desk.session
+    hands.key("c")
+    hands.drag((900, 900), (1400, 1300))
+    before = hands.widget.desk.selected
+    session.reject(before[:1])
+    assert hands.widget.desk.selected.tolist() == before[1:].tolist()
+    session.reload()
+    assert not len(hands.widget.desk.selected)
+
+
 def notices(hands: Hands) -> list[QWidget]:
     return [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
 
@@ -182,6 +253,7 @@ def test_what_is_said_of_a_region_can_be_read_to_its_end(hands: Hands) -> None:
     assert accept.mapTo(hands.window, QPoint()) == before
     assert not notices(hands)
     height = bar.height()
+    hands.key("esc")
     hands.key("space")
     hands.rest(0.1)
     assert bar.text.text().startswith("Click a cell")
