@@ -330,8 +330,9 @@ class Session:
     def check_region(self, box: Sequence[float] | FloatArray) -> IntArray:
         """Say that all cells in a rectangle (two corners, level-0 pixels) are marked.
 
-        Returns the rows of the cells shown in it of which nobody has spoken yet: until somebody does, they count as
-        none. Raises CaseError, ReviewError.
+        Returns the rows of the cells in it of which nobody has spoken yet, also of classes that are not shown just now:
+        until somebody does, they count as none. Of classes that the taxonomy hides there is nothing to be said. Raises
+        CaseError, ReviewError.
         """
         x1, x2 = np.clip(sorted((box[0], box[2])), 0, self.case.width).tolist()
         y1, y2 = np.clip(sorted((box[1], box[3])), 0, self.case.height).tolist()
@@ -340,8 +341,10 @@ class Session:
         self.catch_up()
         self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.coverage.over(x1, y1, x2, y2)))
         self._follow({})
-        shown = self.visible(x1, y1, x2, y2)
-        left: IntArray = shown[self.states[shown] == 0]
+        inside = self.index.within(x1, y1, x2, y2)
+        cells, classes = self.cells, self._classes_shown | self._classes_not_hidden()
+        waits = (self.states[inside] == 0) & (cells.scores[inside] >= self._threshold) & classes[cells.labels[inside]]
+        left: IntArray = inside[waits]
         return left
 
     def undo(self) -> bool:
@@ -383,9 +386,12 @@ class Session:
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _begin_with_classes(self) -> None:
-        # the last is for cells of no class
-        self._classes_shown = np.array([*(not c.hidden for c in self.taxonomy.classes), True])
+        self._classes_shown = self._classes_not_hidden()
         self._last_label = self.taxonomy.offered[0]
+
+    def _classes_not_hidden(self) -> NDArray[np.bool_]:
+        # the last is for cells of no class
+        return np.array([*(not c.hidden for c in self.taxonomy.classes), True])
 
     def _read_checked(self) -> None:
         self._checked, self._checked_models = self.case.checked_regions(), self.case.checked_models()

@@ -147,6 +147,9 @@ class Commands:
         left = self.desk.do(self.desk.session.check_region, box)
         if left is None or not len(left):
             return
+        for label in np.unique(self.desk.session.cells.labels[left]).tolist():
+            if label >= 0:
+                self._widget.case_panel.chips[label].setChecked(True)  # what is checked is checked for all classes
         self.desk.select(left)
         cells, it = ("1 cell", "it has") if len(left) == 1 else (f"{len(left):,} cells", "they have")
         self.desk.said.emit(

@@ -189,6 +189,19 @@ def test_what_a_checked_region_leaves_without_a_verdict_can_have_one_for_all(han
     assert not session.states[others].any()  # one step for all of them
 
 
+def test_a_region_is_checked_for_all_classes_also_those_that_were_not_shown(hands: Hands) -> None:
+    session, chips = hands.widget.desk.session, hands.widget.case_panel.chips
+    inside = np.sort(session.visible(900, 900, 1400, 1300))
+    label = int(session.cells.labels[inside[0]])
+    hands.click(chips[label])
+    assert inside[0] not in session.visible(900, 900, 1400, 1300)
+    hands.key("c")
+    hands.drag((900, 900), (1400, 1300))
+    assert np.sort(hands.widget.desk.selected).tolist() == inside.tolist()
+    assert chips[label].isChecked()
+    assert inside[0] in session.visible(900, 900, 1400, 1300)
+
+
 def test_escape_or_another_cell_ends_what_a_checked_region_has_selected(hands: Hands) -> None:
     session = hands.widget.desk.session
     inside = np.sort(session.visible(900, 900, 1400, 1300)).tolist()

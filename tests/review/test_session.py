@@ -216,6 +216,9 @@ def test_checking_a_region_tells_of_the_cells_in_it_that_nobody_has_spoken_of(se
     assert len(left) == 2
     assert not session.states[left].any()
     assert len(session.check_region((50, 50, 150, 150))) == 0
+    for label in range(len(session.taxonomy)):
+        session.show_class(label, False)
+    assert len(session.check_region((50, 50, 550, 150))) == 2  # they count as none, seen or not
     assert len(session.check_region((650, 50, 750, 150))) == 0  # what is below the threshold is not shown
 
 
