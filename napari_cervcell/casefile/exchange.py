@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cells import Cells, centres_of
+from ..cells import Cells
 from ..files import written_whole
 from .events import Kind, Verdict
 from .formats import FORMATS, STATES, Row, format_of
 from .matching import match, present_cells
+from .scans import by_tile
 from .store import CaseError
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def _read(case: Case, path: Path) -> list[Row]:
             rows = [_widened(row, case.mpp) for row in chosen.read(file, case.taxonomy)]
     except OSError as error:
         raise CaseError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, csv.Error) as error:
         raise CaseError(f"Cannot import {path}: {_reason(error)}. Nothing was brought in.") from None
     for x1, y1, x2, y2 in (row.box for row in rows):
         if not (0 <= (x1 + x2) / 2 <= case.width and 0 <= (y1 + y2) / 2 <= case.height):
@@ -125,7 +127,9 @@ def _reason(error: Exception) -> str:
         return f"it lacks {error.args[0]!r}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not a text file"
-    return str(error.args[0]) if isinstance(error, (KeyError, ValueError)) else "it is not in the form of its kind"
+    if isinstance(error, (KeyError, ValueError, csv.Error)):
+        return str(error.args[0])
+    return "it is not in the form of its kind"
 
 
 def _widened(row: Row, mpp: float | None) -> Row:
@@ -175,7 +179,6 @@ def _import_detections(case: Case, rows: list[Row]) -> int:
 
 def _tiles(present: Cells, new: Cells, size: int) -> Iterator[tuple[int, int, int, Cells]]:
     """Sort `new` cells into tiles, each with the cells that are `present` in it: a tile is replaced as a whole."""
-    homes, present_homes = (np.floor(centres_of(c.boxes) / size).astype(int) for c in (new, present))
-    for home in np.unique(homes, axis=0):
-        there = [cells[(at == home).all(axis=1)] for cells, at in ((present, present_homes), (new, homes))]
-        yield int(home[0]) * size, int(home[1]) * size, size, Cells.concatenate(there)
+    there = dict(by_tile(present, size))
+    for (x, y), cells in by_tile(new, size):
+        yield x, y, size, Cells.concatenate([there.get((x, y), Cells()), cells])

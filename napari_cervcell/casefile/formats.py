@@ -79,7 +79,25 @@ def _row(
         state = "corrected"  # it went out as a detection, and somebody has given it another class since
     if not (all(map(math.isfinite, box)) and box[0] <= box[2] and box[1] <= box[3]):
         raise ValueError(f"{box} is not a box")
-    return Row(box, label, state, _number(extra.get("score")), _number(extra.get("class_score")), detected)
+    score, class_score = (_number(extra.get(key)) for key in ("score", "class_score"))
+    if math.isinf(score) or math.isinf(class_score):
+        raise ValueError("a score is infinite")
+    return Row(box, label, state, score, class_score, detected)
+
+
+def _classed(name: object, rejected: str, extra: dict[str, Any]) -> object:
+    """Return the class of a cell in the class or category `name`, and set right in `extra` what contradicts that.
+
+    The name is what other programs show and let people change, and so has the last word: a cell named `rejected` is
+    rejected, whatever its class was, and one that went out as rejected and comes back with a class is a cell after all.
+    """
+    detected = extra.get("detected_class")
+    if name == rejected:
+        extra["state"] = "rejected"
+        return extra.get("class") or detected
+    if extra.get("state") == "rejected":
+        extra["state"] = "corrected" if detected else "added"
+    return name
 
 
 # GeoJSON. What QuPath has no word for goes to measurements (numbers) and metadata (text): it keeps both.
@@ -113,6 +131,8 @@ def write_geojson(rows: Iterable[Row], file: TextIO, taxonomy: Taxonomy, size: t
 def read_geojson(file: TextIO, taxonomy: Taxonomy) -> Iterator[Row]:
     data = json.load(file)
     for feature in data["features"] if isinstance(data, dict) else data:
+        if feature.get("type") != "Feature":
+            raise ValueError("it holds something that is no feature of GeoJSON")
         properties = feature.get("properties") or {}
         classification = properties.get("classification")
         if not classification:
@@ -121,13 +141,14 @@ def read_geojson(file: TextIO, taxonomy: Taxonomy) -> Iterator[Row]:
         if isinstance(measurements, list):  # QuPath before 0.4
             measurements = {m["name"]: m["value"] for m in measurements}
         extra = {**measurements, **(properties.get("metadata") or {})}
-        name = classification["name"]
-        if name == _IGNORED:
-            name, extra["state"] = extra.get("class"), "rejected"
-        points = list(_points(feature["geometry"]["coordinates"]))
-        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        name = _classed(classification["name"], _IGNORED, extra)
         added = properties.get("objectType", "annotation") == "annotation"
-        yield _row(taxonomy, (min(xs), min(ys), max(xs), max(ys)), name, extra, added)
+        geometry = feature["geometry"]
+        coordinates = geometry["coordinates"]
+        for outline in coordinates if geometry["type"] == "MultiPoint" else [coordinates]:  # many points, many cells
+            points = list(_points(outline))
+            xs, ys = [p[0] for p in points], [p[1] for p in points]
+            yield _row(taxonomy, (min(xs), min(ys), max(xs), max(ys)), name, extra, added)
 
 
 def _points(coordinates: list[Any]) -> Iterator[tuple[float, float]]:
@@ -174,9 +195,7 @@ def read_coco(file: TextIO, taxonomy: Taxonomy) -> Iterator[Row]:
     categories = {c["id"]: c["name"] for c in data["categories"]}
     for annotation in data["annotations"]:
         extra = dict(annotation)
-        name = categories[annotation["category_id"]]
-        if name == _REJECTED:
-            name, extra["state"] = annotation.get("class"), "rejected"
+        name = _classed(categories[annotation["category_id"]], _REJECTED, extra)
         x, y, w, h = map(float, annotation["bbox"])
         yield _row(taxonomy, (x, y, x + w, y + h), name, extra, added="score" not in annotation)
 
@@ -201,6 +220,8 @@ def read_csv(file: TextIO, taxonomy: Taxonomy) -> Iterator[Row]:
         raise ValueError("its first line must name at least the columns x, y and class")
     for line in reader:
         try:
+            if None in (line["x"], line["y"], line["class"]):
+                raise ValueError("it is too short")
             x, y = float(line["x"]), float(line["y"])
             corners = [line.get(name) for name in ("x1", "y1", "x2", "y2")]
             x1, y1, x2, y2 = map(_number, corners) if all(corners) else (x, y, x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells import Cells
+from ..cells import Cells, centres_of
 from .store import CaseError, Record, now
 
 __all__ = ["Detections", "Looks", "Run", "RunState", "ScanRecord", "Tile"]
@@ -27,6 +28,12 @@ RunState = Literal["done", "cancelled", "failed"]
 _PRESENT = """
     SELECT {columns}, MAX(run) AS run FROM tiles
     WHERE size = COALESCE(?, (SELECT size FROM tiles ORDER BY run DESC LIMIT 1)) {which} GROUP BY x, y
+"""
+# in tiles of another size, in which no model has looked anywhere
+_IMPORTED_ALONE = """
+    SELECT run, cells FROM tiles WHERE size != ? AND size NOT IN (
+        SELECT size FROM tiles JOIN runs ON runs.id = tiles.run WHERE model_id != ''
+    )
 """
 _SAVE_TILE = "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)"
 _OF_MODEL = "AND run IN (SELECT id FROM runs WHERE model_id = ?)"
@@ -99,6 +106,8 @@ class ScanRecord(Record):
     def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells, looks: Looks | None = None) -> None:
         """Save one tile of a run, and what its cells look like; see :meth:`write_tiles`."""
         with self._store.transaction(durable=False) as connection:
+            if connection.execute("SELECT 1 FROM tiles WHERE run = ? LIMIT 1", (run,)).fetchone() is None:
+                _carry_imported(connection, size)
             connection.execute(_SAVE_TILE, _row(run, (x, y, size, cells)))
             if looks is not None and looks.size:
                 row = (run, int(size), int(x), int(y), np.ascontiguousarray(looks, "<f2").tobytes())
@@ -179,6 +188,25 @@ class ScanRecord(Record):
         with self._store.access() as connection:
             sql = f"SELECT x, y FROM ({present}) AS t JOIN runs ON runs.id = t.run WHERE model_id = ? AND t.size = ?"
             return set(connection.execute(sql, (None, model_id, size)).fetchall())
+
+
+def by_tile(cells: Cells, size: int) -> Iterator[tuple[tuple[int, int], Cells]]:
+    """Sort `cells` into tiles of `size` by their centres; give (x, y) of each that has some, and those."""
+    homes, of = np.unique(np.floor(centres_of(cells.boxes) / size).astype(np.int64), axis=0, return_inverse=True)
+    order, ends = np.argsort(of.ravel(), kind="stable"), np.cumsum(np.bincount(of.ravel(), minlength=len(homes)))
+    for (column, row), start, end in zip(homes.tolist(), [0, *ends[:-1]], ends, strict=False):
+        yield (column * size, row * size), cells[order[start:end]]
+
+
+def _carry_imported(connection: sqlite3.Connection, size: int) -> None:
+    """Sort cells that were imported before any model had looked into tiles of `size`, so that a scan in such tiles
+    replaces them where it looks, and does not put them all out of sight."""
+    rows = connection.execute(_IMPORTED_ALONE, (size,)).fetchall()
+    for run in dict.fromkeys(row[0] for row in rows):
+        cells = Cells.from_bytes(b"".join(row[1] for row in rows if row[0] == run))
+        connection.execute("DELETE FROM tiles WHERE run = ?", (run,))
+        tiles = [_row(run, (x, y, size, part)) for (x, y), part in by_tile(cells, size)]
+        connection.executemany(_SAVE_TILE, tiles)
 
 
 def _row(run: int, tile: Tile) -> tuple[int, int, int, int, int, bytes]:

@@ -133,13 +133,13 @@ def _facts(session: Session) -> list[tuple[str, str]]:
     model = runs[-1].model_name if runs else "none has looked yet"
     learnt = f"; {len(trained)} rounds of training" if trained else ""
     events = case.events()
-    pace = Pace.of(events)
+    reviewed, pace = len(case.annotations()), Pace.of(events)
     who = ", ".join(dict.fromkeys(e.reviewer for e in events)) or case.reviewer
     done = case.done
     return [
         ("Slide", size),
         ("Model", f"{model}{learnt}; cells from a score of {session.threshold:.2f} up"),
-        ("Reviewed", f"{pace.cells:,} cells by {who} in {pace.spent}" if pace.cells else "no cell yet"),
+        ("Reviewed", f"{reviewed:,} cells by {who} in {pace.spent}" if reviewed else "no cell yet"),
         ("Checked", checked(session)),
         ("Signed out", f"by {done[1]}, {done[0][:16].replace('T', ' ')} UTC" if done else "not yet"),
     ]

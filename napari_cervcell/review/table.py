@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ..casefile import Annotations, Case, Detections, match
 from ..cells import Cells, FloatArray, IntArray, centres_of
@@ -105,7 +106,7 @@ class CellTable:
         placed = self._place(np.arange(len(annotations)), {})
         self._match(found, placed)
         self._show(np.arange(len(self.rows)))
-        models = list(dict.fromkeys(reversed(detections.model_ids.values())))
+        models = [model for model in dict.fromkeys(reversed(detections.model_ids.values())) if model]  # none imported
         if models:
             self.newest_model = self._number(models[0])
         if len(models) > 1:
@@ -265,12 +266,13 @@ class CellTable:
             self._change_grid()
             return
         new = self._append_found(Cells.concatenate([step.cells for step in steps]), self.newest_model)
-        replaced = [_NONE]
+        replaced, touched = [_NONE], [_NONE]
         start = 0
         for step in steps:
             place, rows = (step.tile.x, step.tile.y), new[start : start + len(step.cells)]
             start += len(rows)
             replaced.append(self._tiles.get(place, _NONE))
+            touched.append(np.concatenate([replaced[-1], rows]))
             self._tiles[place] = rows
             self.coverage.note(*place, self.newest_model)
             self.looks.note(self.newest_model, run.id, *place, self.coverage.tile_size, rows)
@@ -280,9 +282,9 @@ class CellTable:
         if len(earlier):
             r = self.rows
             self._hear(new, Cells(*(r[name][earlier] for name in ("box", *_FOUND))))
-        touched = np.concatenate([old, new])
-        self._show(touched)
-        self._settle(self._annotated_about(touched))
+        self._show(np.concatenate([old, new]))
+        # place by place: what lies between far ones is not concerned
+        self._settle(np.unique(np.concatenate([self._annotated_about(rows) for rows in touched])))
 
     def _change_grid(self) -> None:
         """Show what was found on the grid of the newest run instead of what is shown; it may have been used before."""
@@ -370,12 +372,12 @@ class CellTable:
     def _reaching(self, detected: IntArray) -> list[int]:
         """Return the rows of the annotations within whose reach any of the rows `detected` lies."""
         about = self._annotated_about(detected)
-        points, boxes = self.index.points[detected], self.rows["box"][about]
-        return [
-            row
-            for row, centre, reach in zip(about.tolist(), centres_of(boxes), _reaches(boxes), strict=True)
-            if (np.hypot(*(points - centre).T) <= reach).any()
-        ]
+        if not len(about):
+            return []
+        boxes = self.rows["box"][about]
+        nearest, _ = cKDTree(self.index.points[detected]).query(centres_of(boxes))
+        reaching: list[int] = about[nearest <= _reaches(boxes) * (1 + 1e-6)].tolist()  # one too many does no harm
+        return reaching
 
     def _annotated_about(self, rows: IntArray) -> IntArray:
         """Return the rows of all annotations that may reach any of `rows`."""

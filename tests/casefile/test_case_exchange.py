@@ -185,6 +185,59 @@ def test_detections_brought_in_join_those_of_the_model(case: Case, tmp_path: Pat
     assert not ((case.detections().cells.centres < 512).all(axis=1)).any()
 
 
+def test_detections_brought_in_stay_until_a_model_looks_at_their_place_whatever_its_tiles(
+    case: Case, tmp_path: Path
+) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("x,y,class,state\n" + "".join(f"{x},300,HSIL,new\n" for x in range(100, 3000, 100)))
+    assert import_cells(case, path) == 29
+    run = case.start_run("m", "m", "view")
+    for x in (0, 976):
+        case.write_tile(run, x, 0, 976, Cells())
+    assert case.detections().cells.centres[:, 0].tolist() == list(range(2000, 3000, 100))
+
+
+def test_points_of_qupath_are_one_cell_each(case: Case, tmp_path: Path) -> None:
+    points = [[150, 150], [900, 900], [400, 200]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "MultiPoint", "coordinates": points},
+        "properties": {"objectType": "annotation", "classification": {"name": "HSIL"}},
+    }
+    path = tmp_path / "points.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert import_cells(case, path) == 3
+    assert sorted(((b[:2] + b[2:]) / 2).tolist() for b in case.annotations().boxes) == sorted(points)
+
+
+@pytest.mark.parametrize("format", ["geojson", "coco"])
+def test_what_is_renamed_elsewhere_has_the_last_word(
+    new_case: Callable[..., Case], tmp_path: Path, format: str
+) -> None:
+    """A rejected cell that is given a class there is a cell; a detection that is called none there is rejected."""
+    case, other = new_case("a.cervcell"), new_case("b.cervcell")
+    found = Cells(np.float32([[80, 80, 120, 120], [280, 80, 320, 120]]), [4, 4], np.full(2, 0.9), np.full(2, 0.9))
+    case.write_tile(case.start_run("m", "m", "slide"), 0, 0, 512, found)
+    case.record([Verdict("reject", found.boxes[0], 4, detected_label=4, score=0.9)])
+    path = tmp_path / ("cells.json" if format == "coco" else "cells.geojson")
+    export_case(case, path, format)
+    data = json.loads(path.read_text())
+    if format == "coco":
+        for cell in data["annotations"]:
+            cell["category_id"] = 3 if cell["category_id"] == 0 else 0
+    else:
+        for cell in data["features"]:
+            name = cell["properties"]["classification"]["name"]
+            cell["properties"]["classification"]["name"] = "LSIL" if name == "Ignore*" else "Ignore*"
+    path.write_text(json.dumps(data))
+    assert import_cells(other, path) == 2
+    said = other.annotations()
+    order = np.argsort(said.boxes[:, 0])
+    assert said.states[order].tolist() == [State.CORRECTED, State.REJECTED]
+    assert said.labels[order].tolist() == [2, 4]
+    assert said.detected_labels[order].tolist() == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
@@ -193,12 +246,17 @@ def test_detections_brought_in_join_those_of_the_model(case: Case, tmp_path: Pat
         ("a.csv", "x,y,class\n1,nan,HSIL\n", "line 2"),
         ("a.csv", "x,y,class\n1,2,\n", "no class"),
         ("a.csv", "x,y,class,state\n1,2,HSIL,doubtful\n", "doubtful"),
+        ("a.csv", "x,y,class\n1,2\n", "line 2: it is too short"),
+        ("a.csv", "x,y,class,score\n1,2,HSIL,inf\n", "line 2: a score is infinite"),
+        ("a.csv", 'x,y,class\n1,2,"' + 140_000 * "x", "field larger"),
         ("a.csv", "row,column\n1,2\n", "columns x, y and class"),
         ("a.csv", "", "columns x, y and class"),
         ("a.csv", "x,y,class\n30000,2,HSIL\n", "outside the slide one.svs"),
         ("a.geojson", "{", "Cannot import"),
         ("a.geojson", "{}", "lacks 'features'"),
         ("a.geojson", '{"features": [1]}', "Cannot import"),
+        ("a.geojson", 5000 * "[", "Cannot import"),
+        ("a.json", '[{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}]', "no feature of GeoJSON"),
         ("a.json", '{"images": [], "annotations": []}', "lacks 'categories'"),
         ("a.json", '{"images": [1, 2], "annotations": []}', "2 images"),
         ("a.json", '{"images": [], "categories": [], "annotations": [{"category_id": 1}]}', "Cannot import"),

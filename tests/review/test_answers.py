@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from napari_cervcell.casefile import Case
+from napari_cervcell.casefile import Case, import_cells
 from napari_cervcell.review import ReviewError, Session
 from napari_cervcell.review.sheet import Choice, Sheet
 
@@ -46,6 +48,20 @@ def test_verdicts_move_what_looks_like_them_and_never_the_models_scores(session:
     assert (now[[3, 5, 7]] < own[[3, 5, 7]]).all()
     np.testing.assert_allclose(now[8:], own[8:], atol=1e-3)
     np.testing.assert_array_equal(session.cells.scores, own)
+
+
+def test_a_detection_that_is_brought_in_leaves_likeness_as_it_was(session: Session, tmp_path: Path) -> None:
+    for row in (0, 1):
+        session.accept(row)
+    asked = session.answers.ask()
+    path = tmp_path / "one.csv"
+    path.write_text("x,y,class,state\n1900,900,HSIL,new\n")
+    import_cells(session.case, path)
+    session.reload()
+    again = session.answers.ask()
+    assert asked is not None
+    assert again is not None
+    assert len(again.labels) == len(asked.labels)
 
 
 def test_queue_and_gallery_go_by_the_answer_and_back(session: Session) -> None:

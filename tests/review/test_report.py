@@ -61,10 +61,13 @@ def test_it_shows_what_was_confirmed_the_severe_first(sample: Slide, tmp_path: P
 
 def test_of_a_case_in_which_nobody_said_anything(sample: Slide, tmp_path: Path) -> None:
     with open_case(tmp_path / "b.cervcell", sample) as case:
+        say(case, "add", *truth()[0])
+        case.undo()
         assert Report.of(Session(sample, case)).write(sample, tmp_path / "b.html") == 0
     page = (tmp_path / "b.html").read_text(encoding="utf-8")
     assert "No cell has been confirmed yet." in page
     assert "nothing yet" in page
+    assert "no cell yet" in page
     assert "<h2>Notes</h2>" not in page
 
 
