@@ -53,11 +53,11 @@ class Crops:
 class CropSampler:
     """Draws batches of augmented crops from fields.
 
-    In every batch a quarter of the crops lie around rejected places, where there are any: hard negatives are always
-    in the mix, and never more than that. Of the others most lie around a known cell, its class drawn with probability
-    proportional to the square root of the class's count, so that rare classes are seen often without their few cells
-    being all that is seen; the rest lie anywhere. Where rejections are not to count for more than cells, each is drawn
-    as often as a cell.
+    In every batch a quarter of the crops, rounded up, lie around rejected places, where there are any: hard negatives
+    are always in the mix, and never more than that; in a batch of one by chance. Of the others most lie around a known
+    cell, its class drawn with probability proportional to the square root of the class's count, so that rare classes
+    are seen often without their few cells being all that is seen; the rest lie anywhere. Where rejections are not to
+    count for more than cells, each is drawn as often as a cell.
 
     Parameters
     ----------
@@ -99,7 +99,9 @@ class CropSampler:
 
     def batch(self, n: int) -> tuple[Tensor, Targets]:
         """Return the network's input float32 (n, 3, size, size) and its targets."""
-        hard = min(n, math.ceil(n * REJECTED_SHARE)) if self._hard and len(self._rejected_box) else 0
+        hard = 0
+        if self._hard and len(self._rejected_box):
+            hard = math.ceil(n * REJECTED_SHARE) if n > 1 else int(self.rng.random() < REJECTED_SHARE)
         drawn = [self._at_rejected() for _ in range(hard)] + [self._draw() for _ in range(n - hard)]
         images, targets = zip(*drawn, strict=True)
         return self._stack(images), collate(list(targets))
@@ -142,8 +144,11 @@ class CropSampler:
         boxes, labels = mapped(field.boxes), field.labels
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         seen = ((centre > 0) & (centre < size)).all(1)
+        # of a cell whose centre is just outside, what is inside is no background
+        around_it = boxes[~seen & ((centre > -size) & (centre < 2 * size)).all(1)]
         frame = mapped(np.array([[0, 0, width, height]], np.float32))
-        parts = [boxes[seen], *map(mapped, (field.rejected, field.checked, field.left_out)), frame]
+        left_out = np.concatenate([mapped(field.left_out), around_it])
+        parts = [boxes[seen], mapped(field.rejected), mapped(field.checked), left_out, frame]
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         image, parts = _turned(image, parts, size, turns, mirror)
         cells, rejected, checked, left_out, frame = parts

@@ -47,11 +47,15 @@ def predict_field(model: Model, field: Field, threshold: float = _LOWEST, look: 
 
 
 def predict_embedded(model: Model, field: Field, threshold: float = _LOWEST, look: Look | None = None) -> Decoded:
-    """As :func:`predict_field`, with what else the model says of each cell."""
+    """As :func:`predict_field`, with what else the model says of each cell; classes merged into others count as those,
+    as on a slide."""
     dense, scale = _dense(model, field, look)
     height, width = field.rgb.shape[:2]
-    cells, looks, shares = decode_embedded(dense, threshold)[0]
-    found = Cells((cells.boxes - _RIM) * np.tile(scale, 2), cells.labels, cells.scores, cells.class_scores)
+    cells, looks, of_each = decode_embedded(dense, threshold)[0]
+    shares = np.zeros_like(of_each)
+    np.add.at(shares.T, model.taxonomy.merged(np.arange(of_each.shape[1], dtype=np.int16)), of_each.T)
+    labels = model.taxonomy.merged(cells.labels)
+    found = Cells((cells.boxes - _RIM) * np.tile(scale, 2), labels, cells.scores, cells.class_scores)
     x, y = found.centres.T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return Decoded(found[inside], looks[inside], shares[inside])
@@ -85,7 +89,7 @@ def match_points(cells: Cells, points: NDArray[np.float32], radius: float = HIT_
     Returns int64 (n,): for every cell the index of the nearest unused point within `radius` px, or -1.
     """
     matched = np.full(len(cells), -1, np.int64)
-    free = np.ones(len(points), bool)
+    free = np.asarray(np.isfinite(points).all(axis=1))
     centres = cells.centres
     for i in np.argsort(-cells.scores, kind="stable"):
         if not free.any():

@@ -59,7 +59,7 @@ class FeatureMemory:
             self._kept.move_to_end(key)
             return self._kept[key]
         if self.folder is not None:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, EOFError):  # the last for a file without a byte
                 path = self.folder / f"{key}.npy"
                 features = torch.from_numpy(np.load(path))
                 os.utime(path)

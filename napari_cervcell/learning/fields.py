@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,19 +128,21 @@ def _label(taxonomy: Taxonomy, name: str, where: Path) -> int:
 def _read_points(folder: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     try:
-        with (folder / "images.csv").open(newline="", encoding="utf-8") as f:
+        with (folder / "images.csv").open(newline="", encoding="utf-8-sig") as f:
             for row in csv.DictReader(f):
                 x_max = row.get("annotated_x_max")
                 mpp = float(row.get("mpp") or FIELD_MPP)
+                if not 0 < mpp < math.inf:
+                    raise ValueError(f"{row['image']} has {mpp} µm per px")
                 entries[row["image"]] = ([], [], float(x_max) if x_max else None, mpp)
-        with (folder / "points.csv").open(newline="", encoding="utf-8") as f:
+        with (folder / "points.csv").open(newline="", encoding="utf-8-sig") as f:
             for row in csv.DictReader(f):
                 x, y = float(row["x"]), float(row["y"])
                 boxes, labels, _, mpp = entries[row["image"]]
                 half = BOX_UM / mpp / 2
                 boxes.append([x - half, y - half, x + half, y + half])
                 labels.append(_label(taxonomy, row["class"], folder / "points.csv"))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:  # the last where a line is cut short
         raise DataError(f"{folder}: images.csv or points.csv is not as expected ({error!r}).") from None
     return entries
 
@@ -149,13 +152,17 @@ def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
         coco: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         classes = {c["id"]: c["name"] for c in coco["categories"]}
         files = {i["id"]: Path(i["file_name"]).name for i in coco["images"]}
+        if len(set(files.values())) < len(files):
+            raise ValueError("two images have the same name")
         entries: dict[str, _Entry] = {name: ([], [], None, FIELD_MPP) for name in files.values()}
         for annotation in coco["annotations"]:
+            if annotation.get("iscrowd"):
+                continue  # a box around many
             x, y, w, h = annotation["bbox"]
             boxes, labels, _, _ = entries[files[annotation["image_id"]]]
             boxes.append([x, y, x + w, y + h])
             labels.append(_label(taxonomy, classes[annotation["category_id"]], path))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a COCO file ({error!r}).") from None
     return entries
 

@@ -55,28 +55,34 @@ class Known:
         Regions in which every cell is annotated.
     mined : float32 (k, 4)
         What a model took for cells in these regions, and nobody annotated: hard negatives beside the rejections.
+    hidden : float32 (j, 4)
+        The same, but of classes that are hidden: nobody was shown them, and so nobody has said that they are none.
     """
 
     annotations: Annotations
     checked: NDArray[np.float32]
     mined: NDArray[np.float32]
+    hidden: NDArray[np.float32]
 
     @classmethod
     def of(cls, case: Case, slide: Slide) -> Known:
         """Read it from the case of `slide`. Raises CaseError."""
         annotations, checked = case.annotations(), case.checked_regions()
-        mined = np.zeros((0, 4), np.float32)
+        mined = hidden = np.zeros((0, 4), np.float32)
         if len(checked) and slide.mpp is not None:
             found = case.detections().cells
-            boxes = found.boxes[found.scores >= _LIKELY]
-            mined = boxes[look_alikes(centres_of(boxes), centres_of(annotations.boxes), checked, slide.mpp)]
-        return cls(annotations, checked, mined)
+            found = found[found.scores >= _LIKELY]
+            found = found[look_alikes(found.centres, centres_of(annotations.boxes), checked, slide.mpp)]
+            is_hidden = np.array([*(c.hidden for c in case.taxonomy.classes), False])[found.labels]
+            mined, hidden = found.boxes[~is_hidden], found.boxes[is_hidden]
+        return cls(annotations, checked, mined, hidden)
 
     def seen_in(self, windows: Iterable[Window], side: float, rim: float) -> Known:
         """Return what `windows` of `side` level-0 px show, and `rim` level-0 px around each."""
         frames = np.array([_frame(window, side, rim) for window in windows]).reshape(-1, 4)
-        annotated, mined = (within(centres_of(boxes), frames) for boxes in (self.annotations.boxes, self.mined))
-        return Known(self.annotations[annotated], self.checked, self.mined[mined])
+        boxes = self.annotations.boxes, self.mined, self.hidden
+        annotated, mined, hidden = (within(centres_of(of), frames) for of in boxes)
+        return Known(self.annotations[annotated], self.checked, self.mined[mined], self.hidden[hidden])
 
 
 def held_back(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -154,7 +160,7 @@ def read_windows(
     """Read windows of `side` px at `mpp`, and `rim` px around each, with what is known of them; see `case_fields`."""
     downsample = _downsample(slide, mpp)
     annotations = known.annotations
-    centres, mined_at = centres_of(annotations.boxes), centres_of(known.mined)
+    centres, mined_at, hidden_at = map(centres_of, (annotations.boxes, known.mined, known.hidden))
     back = held_back(annotations.ids)
     rejected = annotations.states == State.REJECTED
     whole = (side + 2 * rim) * downsample
@@ -167,9 +173,10 @@ def read_windows(
             moved: NDArray[np.float32] = (boxes - np.array([x1, y1, x1, y1], np.float32)) / np.float32(downsample)
             return moved
 
-        inside, mined = (within(places, np.array([frame])) for places in (centres, mined_at))
+        inside, mined, hidden = (within(places, np.array([frame])) for places in (centres, mined_at, hidden_at))
         cells = inside & ~back & ~rejected
         negatives = np.concatenate([annotations.boxes[inside & ~back & rejected], known.mined[mined]])
+        left_out = np.concatenate([annotations.boxes[inside & back], known.hidden[hidden]])
         yield Field(
             "{}-{}".format(*window),
             rgb,
@@ -178,15 +185,15 @@ def read_windows(
             annotations.labels[cells],
             mapped(negatives),
             mapped(known.checked),
-            mapped(annotations.boxes[inside & back]),
+            mapped(left_out),
         )
 
 
 def labelled_share(fields: Sequence[Field]) -> float:
     """Return how many of the cells in `fields`, all of one mpp, are labelled, as far as checked regions tell.
 
-    Where nobody looked, cells are taken to lie as densely as in the checked regions. 0 where nothing is checked: nobody
-    knows what is missed.
+    Where nobody looked, cells are taken to lie as densely as in the checked regions, in which there is one at least: an
+    empty place tells nothing of the others. 0 where nothing is checked: nobody knows what is missed.
     """
     labelled = inside = outside = 0
     checked_area = unknown_area = 0.0
@@ -202,4 +209,4 @@ def labelled_share(fields: Sequence[Field]) -> float:
         labelled += len(field.boxes)
     if not checked_area or not labelled:
         return 0.0
-    return labelled / (inside + max(outside, inside / checked_area * unknown_area))
+    return labelled / (inside + max(outside, max(inside, 1) / checked_area * unknown_area))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..casefile import Annotations, State
 from ..models import Model, predict, to_input
 from ..slides import Slide
+from ..taxonomy import Taxonomy
 from .earlier import NO_EARLIER, Earlier
 from .fields import Field
 from .known import held_back
@@ -57,13 +58,17 @@ class Outcome:
     message: str
 
 
-def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.float32]:
+def judge(
+    model: Model, slide: Slide, annotations: Annotations, taxonomy: Taxonomy | None = None
+) -> NDArray[np.float32]:
     """Return float32 (n,): for each annotation the probability that `model` gives to what the reviewer said.
 
     For a cell: that a cell is there and that it has the reviewer's class; for a rejection: that there is none.
+    `taxonomy`, which continues the model's, says which of its classes count as others by now; by default its own does.
     """
     if slide.mpp is None or not len(annotations.ids):
         return np.zeros(0, np.float32)
+    taxonomy = taxonomy or model.taxonomy
     downsample = model.mpp / slide.mpp
     side = 256
     right = np.zeros(len(annotations.ids), np.float32)
@@ -80,8 +85,9 @@ def judge(model: Model, slide: Slide, annotations: Annotations) -> NDArray[np.fl
         if annotations.states[i] == State.REJECTED:
             right[i] = 1 - float(cell[best])
         else:
-            label = int(annotations.labels[i])  # a class may be newer than the model, which then never gives it
-            right[i] = float(cell[best] * names[label, best]) if label < len(names) else 0.0
+            # a class may be newer than the model, which then never gives it
+            is_it = taxonomy.merged(np.arange(len(names), dtype=np.int16)) == annotations.labels[i]
+            right[i] = float(cell[best] * names[torch.from_numpy(is_it), best].sum())
     return right
 
 
@@ -100,7 +106,7 @@ def compared(
     metrics: dict[str, Any] = {"held_back": len(kept.ids)}
     worse, lost = False, 0.0
     if len(kept.ids):
-        before, after = (judge(m, slide, kept) for m in (parent, model))
+        before, after = (judge(m, slide, kept, model.taxonomy) for m in (parent, model))
         metrics |= _agreement(kept, before, after, model.taxonomy.names)
         agreement = metrics["agreement"]
         worse = is_worse(after - before, recipe_for(parent).doubt)
@@ -134,7 +140,9 @@ def compared(
 def _forgotten(model: Model, parent: Model, earlier: Earlier) -> tuple[dict[str, Any], bool, str]:
     """Return the figures of :class:`Outcome` for earlier cases, whether too much of them is forgotten, and words."""
     judges = list(earlier.judges())
-    before, after = (np.concatenate([_NOBODY, *(judge(m, *said) for said in judges)]) for m in (parent, model))
+    before, after = (
+        np.concatenate([_NOBODY, *(judge(m, *said, model.taxonomy) for said in judges)]) for m in (parent, model)
+    )
     figures: dict[str, Any] = {"replayed": len(earlier.cases), "missing": earlier.missing, "held_back": len(before)}
     words = []
     if len(before):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,19 +21,19 @@ def boxes(centres: np.ndarray) -> np.ndarray:
     return np.concatenate([centres - 20, centres + 20], 1).astype(np.float32)
 
 
-def field(rejected: np.ndarray = CENTRES[:0]) -> Field:
+def field(rejected: np.ndarray = CENTRES[:0], radius: float = 16) -> Field:
     """A bright image with a dark nucleus at each centre, every cell of it labelled."""
     y, x = np.mgrid[:SIDE, :SIDE]
     rgb = np.full((SIDE, SIDE, 3), 235, np.uint8)
     for cx, cy in CENTRES:
-        rgb[np.hypot(x - cx, y - cy) < 16] = (60, 40, 90)
+        rgb[np.hypot(x - cx, y - cy) < radius] = (60, 40, 90)
     whole = np.array([[0, 0, SIDE, SIDE]], np.float32)
     labels = np.arange(len(CENTRES), dtype=np.int16) % 6
     return Field("drawn", rgb, MPP, boxes(CENTRES), labels, boxes(rejected), whole)
 
 
-def sampler(crops: Crops, seed: int = 3, **known: np.ndarray) -> CropSampler:
-    return CropSampler([field(**known)], crops, np.random.default_rng(seed))
+def sampler(crops: Crops, seed: int = 3, **drawn: Any) -> CropSampler:
+    return CropSampler([field(**drawn)], crops, np.random.default_rng(seed))
 
 
 def test_a_cell_is_where_its_targets_say() -> None:
@@ -57,6 +59,21 @@ def test_hard_negatives_are_in_every_batch_and_never_fill_it() -> None:
     for _ in range(10):
         with_rejected = draw.batch(4)[1].rejected.flatten(1).any(1)
         assert 1 <= with_rejected.sum() < 4
+
+
+def test_a_single_crop_lies_around_a_rejection_by_chance_and_no_more_often_than_among_others() -> None:
+    draw = sampler(Crops(64, MPP), rejected=np.array([[300, 300]], np.float32))
+    share = np.mean([bool(draw.batch(1)[1].rejected.any()) for _ in range(200)])
+    assert 0.15 < share < 0.35
+
+
+def test_what_a_crop_shows_of_a_cell_just_outside_it_is_no_background() -> None:
+    images, targets = sampler(Crops(96, MPP), radius=7).batch(400)
+    grey = images.mean(1)[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    dark = grey < grey.flatten(1).quantile(0.9, dim=1)[:, None, None] - 0.3
+    background = targets.known & (targets.cell == 0)
+    assert int((dark & ~background)[:, :, [0, -1]].sum()) > 10  # of cells that a side cuts
+    assert int((dark & background).sum()) == 0
 
 
 def test_rejections_that_are_not_to_count_for_more_are_drawn_as_often_as_cells() -> None:

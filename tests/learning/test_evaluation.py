@@ -17,6 +17,13 @@ from napari_cervcell.models import Model
 from napari_cervcell.taxonomy import BETHESDA
 
 IMAGES = "image\na.png\n"
+TWICE = json.dumps(
+    {
+        "categories": [],
+        "annotations": [],
+        "images": [{"id": 1, "file_name": "a/1.png"}, {"id": 2, "file_name": "b/1.png"}],
+    }
+)
 POINTS = "image,class,x,y\n"
 
 
@@ -133,6 +140,9 @@ def test_a_coco_folder_and_a_points_folder_say_the_same(tmp_path: Path) -> None:
         ({"images/.keep": "", "a.json": "{"}, "not a COCO file"),
         ({"images/.keep": "", "images.csv": IMAGES, "points.csv": "image,class,x\na.png,NILM,3\n"}, "not as expected"),
         ({"images/.keep": "", "images.csv": IMAGES, "points.csv": POINTS + "a.png,Cat,3,3\n"}, "no class 'Cat'"),
+        ({"images/.keep": "", "images.csv": IMAGES, "points.csv": POINTS + "a.png,NIL\n"}, "not as expected"),
+        ({"images/.keep": "", "images.csv": "image,mpp\na.png,0\n", "points.csv": POINTS}, "0.0 µm per px"),
+        ({"images/.keep": "", "a.json": TWICE}, "two images have the same name"),
         ({"images/a.png": "", "images.csv": IMAGES, "points.csv": POINTS}, r"Cannot read the image .*a\.png"),
     ],
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from napari_cervcell.casefile import Verdict, open_case
+from napari_cervcell.cells import Cells
 from napari_cervcell.learning.fields import Field
-from napari_cervcell.learning.known import labelled_share
+from napari_cervcell.learning.known import RIM, Known, case_fields, labelled_share
+from napari_cervcell.slides import Slide
+from napari_cervcell.taxonomy import BETHESDA
 
 
 def field(cells: list[tuple[float, float]], checked: list[list[float]], left_out: tuple = ()) -> Field:
@@ -30,6 +37,26 @@ def test_where_nobody_looked_cells_lie_as_densely_as_in_the_checked_regions() ->
     assert labelled_share([field([*IN_IT, (300, 300), (350, 50)], [QUARTER])]) == pytest.approx(6 / 16)
     # a field in which nothing is checked, beside it
     assert labelled_share([field(IN_IT, [QUARTER]), field([], [])]) == pytest.approx(4 / 32)
+
+
+def test_an_empty_checked_place_does_not_say_that_all_cells_are_labelled() -> None:
+    assert labelled_share([field([(300, 300), (350, 50)], [[0, 0, 80, 80]])]) == pytest.approx(2 / 24)
+
+
+def test_what_is_of_a_hidden_class_in_a_checked_region_is_no_negative(sample: Slide, tmp_path: Path) -> None:
+    hidden = BETHESDA.edited([replace(BETHESDA.classes[0], hidden=True), *BETHESDA.classes[1:]])
+    boxes = np.float32([[100, 100, 160, 160], [300, 100, 360, 160], [500, 100, 560, 160]])
+    with open_case(tmp_path / "a.cervcell", sample, taxonomy=hidden) as case:
+        cells = Cells(boxes, [0, 4, 4], *np.full((2, 3), 0.9, np.float32))
+        case.write_tile(case.start_run("m", "m", "slide"), 0, 0, 2048, cells)
+        case.record([Verdict("accept", boxes[1], 4, detected_label=4, score=0.9)])
+        case.check_region((0, 0, 700, 700))
+        known = Known.of(case, sample)
+        assert known.mined.tolist() == boxes[2:].tolist()
+        (seen,) = case_fields(sample, known, 0.4)
+    scale = sample.mpp / 0.4
+    middle = (seen.left_out[:, :2] + seen.left_out[:, 2:]) / 2 - RIM
+    assert middle.tolist() == [pytest.approx([130 * scale, 130 * scale], abs=1)]
 
 
 def test_a_region_checked_twice_is_no_larger() -> None:

@@ -203,6 +203,19 @@ def _on_slide(field: object) -> np.ndarray:
     return field.boxes * 2 + np.array([column, row, column, row]) * side - side / 16  # type: ignore[attr-defined]
 
 
+def test_a_cell_of_a_class_that_was_merged_is_judged_as_what_it_counts_as_now(
+    sample: Slide, shipped_model: Model, sample_cells: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    lsil, hsil = BETHESDA.index("LSIL"), BETHESDA.index("HSIL")
+    merged = BETHESDA.edited([replace(c, into=hsil) if i == lsil else c for i, c in enumerate(BETHESDA.classes)])
+    with open_case(tmp_path / "merged.cervcell", sample, taxonomy=merged) as case:
+        case.record([Verdict("add", box, hsil) for box in sample_cells["LSIL"]])
+        now = case.annotations()
+    before = judge(shipped_model, sample, replace(now, labels=np.full_like(now.labels, lsil)))
+    assert before.max() > 0.7
+    assert (judge(shipped_model, sample, now, merged) >= before - 1e-6).all()
+
+
 @pytest.mark.usefixtures("few_earlier_fields")
 def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_model: Model, tmp_path: Path) -> None:
     with open_case(tmp_path / "shipped.cervcell", sample) as case:
