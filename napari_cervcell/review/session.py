@@ -212,15 +212,29 @@ class Session:
         """
         self._table.take(scanned)
         self._queue.renew()
-        current = self.current
-        if current is not None and self._table.is_replaced(current):
-            box = self.cells.boxes[current]
-            (x, y), reach = ((box[:2] + box[2:]) / 2).tolist(), float((box[2:] - box[:2]).mean()) / 2
-            near = self.index.within(x - reach, y - reach, x + reach, y + reach)
-            if len(near := near[(self.states[near] == 0) & (near != current)]):
-                distances = np.hypot(*(self.index.points[near] - np.array([x, y], np.float32)).T)
-                self._go(int(near[np.argmin(distances)]))
+        if self.current is not None and (heir := self._heir(self.current)) is not None:
+            self._go(heir)
         self._tell()
+
+    def waiting(self, rows: IntArray) -> IntArray:
+        """Return those of `rows` that are shown and of which nobody has spoken; in place of one that a later model has
+        replaced, what that found there."""
+        heirs = [row if (heir := self._heir(row)) is None else heir for row in rows.tolist()]
+        now = np.array(list(dict.fromkeys(heirs)), np.int64)
+        waits: IntArray = now[(self.states[now] == 0) & self._is_seen(now)]
+        return waits
+
+    def _heir(self, row: int) -> int | None:
+        """Return the nearest detection that a later model has made in the place of that in `row`; None where there is
+        none, or it has not been replaced."""
+        if not self._table.is_replaced(row):
+            return None
+        box = self.cells.boxes[row]
+        (x, y), reach = ((box[:2] + box[2:]) / 2).tolist(), float((box[2:] - box[:2]).mean()) / 2
+        near = self.index.within(x - reach, y - reach, x + reach, y + reach)
+        near = near[(self.states[near] == 0) & (near != row)]
+        distances = np.hypot(*(self.index.points[near] - np.array([x, y], np.float32)).T)
+        return int(near[np.argmin(distances)]) if len(near) else None
 
     def reload(self) -> None:
         """Read the case anew, as another program may have written to it; rows get new numbers. Raises CaseError."""

@@ -42,6 +42,8 @@ _LABEL_WIDTH = 76
 _NOTES_HEIGHT = 58  # px: three lines
 _REST = 1000  # ms without a key after which notes are saved
 
+_CHIP = 64  # px of a class's chip, at the least
+
 
 class CasePanel(QWidget):
     """Counts and figures per class, what was checked, the reviewer's name and notes, the way out, and where the case
@@ -146,7 +148,10 @@ class CasePanel(QWidget):
             chip.setCheckable(True)
             chip.setChecked(bool(session.classes_shown[i]))
             chip.setFixedHeight(20)
-            chip.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            chip.setSizePolicy(
+                QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
+            )  # a long name is cut, not the panel
+            chip.setMinimumWidth(_CHIP)
             chip.setToolTip(f"Show or hide {cell_class.name} cells on the slide.")
             chip.setStyleSheet(
                 "QToolButton { font-size: 11px; font-weight: bold; border-radius: 3px; padding: 0px 4px; "
@@ -183,7 +188,7 @@ class CasePanel(QWidget):
             on_slide.setToolTip(about_number(name, figures))
 
     def _edit_classes(self) -> None:
-        dialog = ClassesDialog(self._desk.session.taxonomy, self)
+        dialog = ClassesDialog(self._desk.session.taxonomy, self, lambda: self._desk.what_hinders_classes)
         dialog.edited.connect(self._desk.change_classes)
         close_with_slide(dialog, self._desk)
         dialog.open()

@@ -104,10 +104,10 @@ class ClassesDialog(QDialog):
 
     edited = Signal(object)
 
-    def __init__(self, taxonomy: Taxonomy, parent: QWidget) -> None:
+    def __init__(self, taxonomy: Taxonomy, parent: QWidget, what_hinders: Callable[[], str]) -> None:
         super().__init__(parent)
         self.setWindowTitle("Classes of cells")
-        self._taxonomy = taxonomy
+        self._taxonomy, self._what_hinders = taxonomy, what_hinders
         self.rows: list[_Row] = []
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(6)
@@ -164,8 +164,11 @@ class ClassesDialog(QDialog):
     def _finish(self) -> None:
         try:
             taxonomy = self._taxonomy.edited([row.edited(self._rank) for row in self.rows])
+            problem = self._what_hinders()
         except ValueError as error:
-            self.problem.setText(str(error))
+            problem = str(error)
+        if problem:  # what was entered stays
+            self.problem.setText(problem)
             self.problem.show()
             return
         self.accept()

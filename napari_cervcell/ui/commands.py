@@ -96,8 +96,7 @@ class Commands:
 
     def select_too(self, rows: IntArray) -> None:
         """Select those of `rows` that have no verdict beside what is selected on the slide, or no more if all are."""
-        rows = rows[self.desk.session.states[rows] == 0]
-        before = self.desk.selected
+        rows, before = self.desk.session.waiting(rows), self.desk.selected
         is_new = len(np.setdiff1d(rows, before)) > 0
         self.deselect()
         self.desk.select(np.union1d(before, rows) if is_new else np.setdiff1d(before, rows))
@@ -108,9 +107,11 @@ class Commands:
         self.desk.select()
 
     def undo(self) -> None:
+        self.deselect()
         self.desk.do(self.desk.session.undo)
 
     def redo(self) -> None:
+        self.deselect()
         self.desk.do(self.desk.session.redo)
 
     def add_here(self) -> None:
@@ -154,7 +155,7 @@ class Commands:
         cells, it = ("1 cell", "it has") if len(left) == 1 else (f"{len(left):,} cells", "they have")
         self.desk.said.emit(
             f"{cells} in the region had no verdict: until {it} one, nothing there counts as a cell. "
-            "They are selected: Accept, Reject or a class is for all of them. Esc leaves them as they are."
+            "While they are selected, Accept, Reject or a class is for all of them. Esc leaves them as they are."
         )
 
     def put_down(self) -> None:

@@ -187,12 +187,17 @@ class Desk(QObject):
             signal.connect(lambda: self.select())
         self.figures_changed.emit(self.session.figures())
 
+    @property
+    def what_hinders_classes(self) -> str:
+        """Why the classes cannot be changed now, in words; empty where they can."""
+        if not self.work:
+            return ""
+        return "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
+
     def change_classes(self, taxonomy: Taxonomy) -> None:
         """Go on with other classes of cells, which continue those of the case."""
-        if self.detection.running or self.training.running:
-            self.failed.emit(
-                "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
-            )
+        if hindrance := self.what_hinders_classes:
+            self.failed.emit(hindrance)
             return
         with self.guard():
             self.session.catch_up()
@@ -206,10 +211,11 @@ class Desk(QObject):
             self.selected_changed.emit()
 
     def _drop_known(self) -> None:
-        """Leave out what has a verdict by now, or what another model no longer finds."""
-        waits = self.session.states[self.selected] == 0
-        if not waits.all():
-            self.select(self.selected[waits])
+        """Leave out what has a verdict by now, what is no longer shown, and what another model no longer finds."""
+        if len(self.selected):
+            waiting = self.session.waiting(self.selected)
+            if not np.array_equal(waiting, self.selected):
+                self.select(waiting)
 
     def _figures_soon(self) -> None:
         if not self._figures_timer.isActive():

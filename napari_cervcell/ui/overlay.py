@@ -115,7 +115,7 @@ class Overlay(QObject):
         self._new = Outlines(parent=scene)
         self._reviewed = Signs(parent=scene)
         self._tags = Tags([*letters, ""], _LETTER_FROM, parent=scene)
-        self._current = Signs(parent=scene)
+        self._current, self._selected = Signs(parent=scene), Signs(parent=scene)
         # a dark rim parts it from pale cytoplasm
         self._nucleus = [
             Line(color=color, width=width, antialias=True, parent=scene)
@@ -123,7 +123,8 @@ class Overlay(QObject):
         ]
         for line in self._nucleus:
             line.set_gl_state("translucent", depth_test=False)
-        self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, *self._nucleus, self._current]
+        marks = [*self._nucleus, self._current, self._selected]
+        self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, *marks]
         for i, node in enumerate(self._nodes):
             node.order = _ABOVE + i
             if node is not self._map:
@@ -314,7 +315,8 @@ class Overlay(QObject):
             self._tags.set_data(boxes[~rejected], colors[~rejected], labels[~rejected])
         self.map_shown = None
         nucleus = [] if self._desk.nucleus.nucleus is None else self._nucleus
-        self._show(self.regions, self._new, self._reviewed, self._tags, *nucleus, self._current)
+        marked = self._selected if len(self._desk.selected) else self._current
+        self._show(self.regions, self._new, self._reviewed, self._tags, *nucleus, marked)
 
     def _draw_map(self) -> None:
         session, density = self._desk.session, self._density
@@ -332,8 +334,9 @@ class Overlay(QObject):
     def _draw_current(self) -> None:
         session = self._desk.session
         current = np.array([] if session.current is None else [session.current], np.int64)
-        boxes = session.cells.boxes[self._desk.selected if len(self._desk.selected) else current]
-        self._current.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
+        for signs, rows in ((self._current, current), (self._selected, self._desk.selected)):
+            boxes = session.cells.boxes[rows]
+            signs.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
         nucleus = self._desk.nucleus.nucleus
         if nucleus is not None:
             for line in self._nucleus:

@@ -51,14 +51,13 @@ class Pointer(QObject):
         self._clicked_at: tuple[float, float] | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
         self._rest.timeout.connect(self._tell)
-        self._removed = False  # a drag that is under way then ends in nothing
+        self._taken = 0  # where this changes while a drag is under way, that ends in nothing
         self.tool = "select"
         desk.viewer.mouse_drag_callbacks.append(self._press)
         desk.viewer.mouse_move_callbacks.append(self._move)
 
     def remove(self) -> None:
         self.put_down()
-        self._removed = True
         self._rest.stop()
         self._desk.viewer.mouse_drag_callbacks.remove(self._press)
         self._desk.viewer.mouse_move_callbacks.remove(self._move)
@@ -81,6 +80,8 @@ class Pointer(QObject):
         self._take("select", lambda _: None, "")
 
     def _take(self, tool: str, then: Callable[[Any], object], hint: str) -> None:
+        self._taken += 1
+        self._overlay.show_drawing(None)
         self.tool, self._then = tool, then
         self._desk.view.camera.mouse_pan = tool != "rectangle"
         self._overlay.hint = hint
@@ -104,19 +105,19 @@ class Pointer(QObject):
             return
         if event.modifiers:
             return
-        start = self._position
+        start, taken = self._position, self._taken
         still = True
         if self.tool == "select" and (grip := self._grip()) is not None:
             yield from self._reshape(event, grip)
             return
         yield
-        while event.type == "mouse_move" and not self._removed:
+        while event.type == "mouse_move" and taken == self._taken:
             self._position = tuple(event.pos)
             still = still and math.dist(start, self._position) <= _STILL
             if self.tool == "rectangle" and not still:
                 self._overlay.show_drawing(self._rectangle(start))
             yield
-        if self._removed:
+        if taken != self._taken:
             return
         self._position = tuple(event.pos)
         if self.tool == "rectangle":
@@ -129,13 +130,13 @@ class Pointer(QObject):
 
     def _gather(self, event: Any) -> Iterator[None]:
         """Draw a rectangle around cells while the button is held."""
-        start = self._position
+        start, taken = self._position, self._taken
         yield
-        while event.type == "mouse_move" and not self._removed:
+        while event.type == "mouse_move" and taken == self._taken:
             self._position = tuple(event.pos)
             self._overlay.show_drawing(self._rectangle(start))
             yield
-        if self._removed:
+        if taken != self._taken:
             return
         self._position = tuple(event.pos)
         self._overlay.show_drawing(None)
@@ -181,17 +182,17 @@ class Pointer(QObject):
     def _reshape(self, event: Any, grip: tuple[bool, bool, bool, bool]) -> Iterator[None]:
         """Move or resize the current cell's box while the button is held."""
         session = self._desk.session
-        row, start = session.current, self.position()
+        row, start, taken = session.current, self.position(), self._taken
         before = session.cells.boxes[row].copy()
         box = before
         yield
-        while event.type == "mouse_move" and not self._removed:
+        while event.type == "mouse_move" and taken == self._taken:
             self._position = tuple(event.pos)
             by = np.array([*self.position(), *self.position()]) - [*start, *start]
             box = before + by * grip
             self._overlay.show_drawing(box)
             yield
-        if self._removed:
+        if taken != self._taken:
             return
         self._overlay.show_drawing(None)
         if np.abs(box - before).max() * self._desk.view.zoom > _STILL / 2:

@@ -21,6 +21,7 @@ from .thumbnails import Thumbnails
 from .words import STATES, scores_of, what_to_do
 
 if TYPE_CHECKING:
+    from ..cells import IntArray
     from ..review import ClassFigures
     from ..taxonomy import Taxonomy
     from .desk import Desk
@@ -64,7 +65,7 @@ class ReviewBar(QWidget):
         self._set_class = set_class
         self._pictures: Thumbnails | None = None
         self._figures: list[ClassFigures] = []
-        self._selected = 0
+        self._selected = np.zeros(0, np.int64)
         self.thumbnail = Thumbnail(_SIDE)
         self.name = QLabel()
         self.name.setToolTip("Class of the current cell")
@@ -256,15 +257,20 @@ class ReviewBar(QWidget):
             button.setMinimumHeight(30)
             button.clicked.connect(lambda _=False, label=i: self._set_class(label))
             self._grid.addWidget(button, place // columns, place % columns)
+            button.show()  # else it takes no room yet
             self.classes.append(button)
         self._fit()
 
-    def show_selected(self, number: int) -> None:
-        """Say that verdicts are for `number` cells that are selected in the gallery; 0: for the current one."""
-        if number != self._selected:
-            self._selected = number
+    def show_selected(self, rows: IntArray) -> None:
+        """Show what verdicts are for: the cells in `rows`, which are selected, or where none are the current one."""
+        if not np.array_equal(rows, self._selected):
+            self._selected = rows
             self.refresh()
             self._show_nucleus()
+
+    def _subject(self) -> int | None:
+        """Return the row of the cell that is shown: the one that is selected, or else the current one."""
+        return int(self._selected[0]) if len(self._selected) == 1 else self._desk.session.current
 
     def _take_figures(self, figures: list[ClassFigures]) -> None:
         self._figures = figures
@@ -273,7 +279,8 @@ class ReviewBar(QWidget):
     def _show_quality(self) -> None:
         """Say how good the class of the current cell is, by what was reviewed."""
         session = self._desk.session
-        label = -1 if session.current is None else int(session.cells.labels[session.current])
+        subject = self._subject()
+        label = -1 if subject is None else int(session.cells.labels[subject])
         if label < 0 or not self._figures:
             self.quality.setText("")
             self.quality.setToolTip("How often the model is right, of the class of the current cell")
@@ -284,7 +291,9 @@ class ReviewBar(QWidget):
 
     def _show_nucleus(self) -> None:
         nucleus, session = self._desk.nucleus.nucleus, self._desk.session
-        self.nucleus.setText("" if nucleus is None or self._selected > 1 else nucleus_in_words(nucleus))
+        if session is None or len(self._selected) > 1 or self._subject() != session.current:
+            nucleus = None  # it is the current cell's
+        self.nucleus.setText("" if nucleus is None else nucleus_in_words(nucleus))
         self._make_room()
         outline = None
         if nucleus is not None and session is not None and session.current is not None:
@@ -309,13 +318,14 @@ class ReviewBar(QWidget):
     def _show_pictures(self) -> None:
         session = self._desk.session
         self.strip.update()
-        if session is None or session.current is None:
+        subject = None if session is None else self._subject()
+        if subject is None:
             self.thumbnail.clear()
             return
-        label, box = int(session.cells.labels[session.current]), session.cells.boxes[session.current]
+        label, box = int(session.cells.labels[subject]), session.cells.boxes[subject]
         width, height = ((box[2:] - box[:2]) * self._desk.slide.mpp_xy).tolist()
         color = session.taxonomy[label].color if label >= 0 else "#808080"
-        self.thumbnail.show_cell(self._picture_of(session.current), (width, height), color)
+        self.thumbnail.show_cell(self._picture_of(subject), (width, height), color)
 
     def refresh(self, *_: object) -> None:
         """Show the session's current cell and its neighbours."""
@@ -328,19 +338,18 @@ class ReviewBar(QWidget):
         left = sum(c.detected - c.reviewed for c in counts)
         self.reviewed.setText(f"{sum(c.reviewed + c.rejected for c in counts):,} reviewed · {left:,} still to see")
         self._show_quality()
-        current = session.current
-        is_one = current is not None
-        self.buttons["fly"].setVisible(is_one and self._selected < 2)
+        subject, chosen = self._subject(), len(self._selected)
+        self.buttons["fly"].setVisible(subject is not None and subject == session.current and chosen < 2)
         for button in (self.buttons["accept"], self.buttons["reject"], *self.classes):
-            button.setEnabled(is_one or self._selected > 0)
+            button.setEnabled(subject is not None or chosen > 0)
         self.strip.show_cells()
-        shown = [*([current] if is_one else []), *self.strip.rows]
+        shown = [*([] if subject is None else [subject]), *self.strip.rows]
         self._pictures.want(self._crop(row) for row in shown)
         self._show_pictures()
-        if self._selected > 1:
-            self._say(f"{self._selected:,} cells selected", "", "A verdict is for all of them.")
-        elif is_one:
-            self._describe(current)
+        if chosen > 1:
+            self._say(f"{chosen:,} cells selected", "", "A verdict is for all of them.")
+        elif subject is not None:
+            self._describe(subject)
         else:
             self._say("No cell selected", "", what_to_do(session))
 

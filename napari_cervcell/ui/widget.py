@@ -195,7 +195,7 @@ class ReviewWidget(QWidget):
         desk.said.connect(self._show_note)
         desk.selected_changed.connect(self._show_selected)
         self.worklist_panel.wanted.connect(self.open_item)
-        self.gallery_panel.gallery.selection_changed.connect(self._show_selected)
+        self.gallery_panel.gallery.selection_changed.connect(self._selected_in_gallery)
         self.tabs.currentChanged.connect(self._show_selected)
         layers.events.inserted.connect(self._layer_came)
         layers.events.removed.connect(self._layer_went)
@@ -306,8 +306,14 @@ class ReviewWidget(QWidget):
         self.overlay.update()
         self._show_page()
 
+    def _selected_in_gallery(self) -> None:
+        if len(self.gallery_panel.gallery.selection):
+            self.desk.select()
+        self._show_selected()
+
     def _show_selected(self, *_: object) -> None:
-        self.review_bar.show_selected(len(self.commands.selected()) if self.desk.session is not None else 0)
+        if self.desk.session is not None:
+            self.review_bar.show_selected(self.commands.selected())
 
     def _foresee_soon(self, _row: int | None) -> None:
         self._foresee.start()

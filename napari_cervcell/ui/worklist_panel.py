@@ -78,6 +78,7 @@ class WorklistPanel(QWidget):
         layout.addWidget(self.view, 1)
         layout.addLayout(opens)
         desk.opened.connect(self._opened)
+        desk.done_changed.connect(self.refresh)
         desk.closed.connect(self._show_place)
         self._show_place()
 
@@ -163,7 +164,6 @@ class WorklistPanel(QWidget):
 
     def _opened(self) -> None:
         self._desk.session.counts_changed.connect(self.refresh)
-        self._desk.done_changed.connect(self.refresh)
         self._show_place()
         self.refresh()
 

@@ -16,7 +16,7 @@ from napari_cervcell.review.places import case_path_for
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 
-from .conftest import is_there, picture, said, write_cells
+from .conftest import Place, Scanned, is_there, picture, said, write_cells
 
 
 @pytest.fixture
@@ -239,15 +239,89 @@ def test_cells_are_gathered_with_shift_and_judged_together(hands: Hands) -> None
     assert session.states[left_out] == 0
 
 
-def test_a_scan_that_finds_other_cells_takes_the_old_ones_out_of_the_selection(hands: Hands) -> None:
-    session = hands.widget.desk.session
+def test_what_is_no_longer_shown_is_no_longer_selected(hands: Hands) -> None:
+    desk = hands.widget.desk
+    session = desk.session
+    hands.drag((900, 900), (1400, 1300), shift=True)
+    before = desk.selected
+    assert len(before) > 2
+    session.reject(before[:1])
+    assert desk.selected.tolist() == before[1:].tolist()
+    session.threshold = float(session.cells.scores[before[1:]].min()) + 1e-4
+    assert 0 < len(desk.selected) < len(before) - 1
+    session.show_class(int(session.cells.labels[desk.selected[0]]), False)
+    assert not np.isin(session.cells.labels[desk.selected], np.flatnonzero(~session.classes_shown)).any()
+    session.reload()
+    assert not len(desk.selected)
+    session.threshold = 0.0
     hands.key("c")
     hands.drag((900, 900), (1400, 1300))
-    before = hands.widget.desk.selected
-    session.reject(before[:1])
-    assert hands.widget.desk.selected.tolist() == before[1:].tolist()
-    session.reload()
+    assert len(desk.selected)
+    hands.key("u")  # the region
+    assert not len(session.checked_regions)
+    assert not len(desk.selected)
+
+
+def test_a_newer_model_that_finds_the_same_cells_leaves_them_selected(hands: Hands) -> None:
+    desk = hands.widget.desk
+    session = desk.session
+    hands.drag((900, 900), (1400, 1300), shift=True)
+    before = session.cells.centres[desk.selected]
+    there = desk.case.detections()
+    (x, y), cells = there.tiles[0].tolist(), there.cells[: there.counts[0]]
+    moved = Cells(cells.boxes + 2, cells.labels, cells.scores, cells.class_scores)
+    desk.case.write_tile(desk.case.start_run("newer", "newer", "slide"), x, y, there.tile_size, moved)
+    session.add_cells([Scanned(Place(x, y, there.tile_size), moved)])
+    after = session.cells.centres[desk.selected]
+    np.testing.assert_allclose(after[np.lexsort(after.T)], before[np.lexsort(before.T)] + 2, atol=0.1)
+    assert (session.states[desk.selected] == 0).all()
+
+
+def test_one_selected_cell_is_the_one_that_the_bar_shows(hands: Hands) -> None:
+    session, bar = hands.widget.desk.session, hands.widget.review_bar
+    rows = in_view(hands)
+    labels = session.cells.labels[rows]
+    a, b = (int(rows[np.flatnonzero(labels == label)[0]]) for label in np.unique(labels)[:2])
+    names = [session.taxonomy[int(session.cells.labels[row])].name for row in (a, b)]
+    hands.click_at(*centre_of(hands, a))
+    assert names[0] in bar.name.text()
+    hands.click_at(*centre_of(hands, b), shift=True)
+    assert names[1] in bar.name.text()
+    hands.key("x")
+    assert np.flatnonzero(session.states).tolist() == [b]
+    assert names[0] in bar.name.text()
+
+
+def test_choosing_in_the_gallery_ends_what_is_selected_on_the_slide(hands: Hands) -> None:
+    desk, gallery = hands.widget.desk, hands.widget.gallery_panel.gallery
+    hands.drag((900, 900), (1400, 1300), shift=True)
+    chosen = len(desk.selected)
+    hands.key("g")
+    hands.wait("the gallery shows cells", lambda: gallery.count > chosen)
+    hands.key("ctrl+a", gallery)
+    assert not len(desk.selected)
+    assert len(hands.widget.commands.selected()) > chosen
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_escape_in_the_middle_of_a_drag_ends_it_in_nothing(hands: Hands, shift: bool) -> None:
+    edge, teal = (1150, 900), "#0b7f7a"
+    start, end = hands.point_at(900, 900), hands.point_at(1400, 1300)
+    if not shift:
+        hands.key("c")
+    hands._mouse("press", start, shift=shift)
+    for place in ((start + end) / 2, end):
+        hands._mouse("move", place, held=True, shift=shift)
+    hands.rest(0.1)
+    assert is_there(hands, picture(hands), edge, teal)
+    hands.key("esc")
+    hands._mouse("move", start, held=True, shift=shift)
+    hands._mouse("move", end, held=True, shift=shift)
+    hands._mouse("release", end, shift=shift)
+    hands.rest(0.1)
+    assert not is_there(hands, picture(hands), edge, teal)
     assert not len(hands.widget.desk.selected)
+    assert not len(hands.widget.desk.session.checked_regions)
 
 
 def notices(hands: Hands) -> list[QWidget]:
