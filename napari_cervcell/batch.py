@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,43 +78,54 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     from .slides import foreground, open_slide
 
     start = time.monotonic()
-    with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
-        _agree_on_mpp(job, slide, case)
-        if job.model and job.model.name == ACCURATE_MODEL.name:  # wherever this worker has it
-            use_accurate(case)  # so that learning goes on from it, as after detection in the window
-            model = current_model(case)
-        else:
-            model = load_model(job.model) if job.model else current_model(case)
-        model.check_classes(case.taxonomy, str(job.model or model.name))
-        scan = Scan(
-            slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,
-            threads=job.threads,
-        )  # fmt: skip
-        unreadable = []
-        for step in scan.run():
-            if not step.readable:
-                unreadable.append([step.tile.x, step.tile.y, step.tile.size])
-            tell(job, step.done, step.total, step.found, step.seconds_left)
-        cells = case.detections().cells
-        if job.region:
-            x, y = cells.centres.T
-            x1, y1, x2, y2 = job.region
-            cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
-        shown = cells[cells.scores >= model.threshold]
-        answer = {
-            "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
-            "threshold": model.threshold,
-            "tiles": scan.total,
-            "unreadable_tiles": len(unreadable),
-            "unreadable": unreadable,
-            "device": scan.device,
-            "model": model.name,
-            "seconds": round(time.monotonic() - start, 2),
-            "case": str(job.case),
-        }
-        if not scan.total:
-            answer["note"] = "all of it was taken for empty glass, so that nobody has looked for cells"
-        return answer
+    is_accurate = job.model is not None and job.model.name == ACCURATE_MODEL.name  # wherever this worker has it
+    given = load_model(job.model) if job.model and not is_accurate else None
+    is_new, begun = not job.case.exists(), False
+    try:
+        with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
+            _check_region(job, slide)
+            _agree_on_mpp(job, slide, case)
+            if is_accurate:
+                use_accurate(case)  # so that learning goes on from it, as after detection in the window
+            model = given or current_model(case)
+            model.check_classes(case.taxonomy, str(job.model or model.name))
+            scan = Scan(
+                slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,
+                threads=job.threads,
+            )  # fmt: skip
+            if job.mpp is not None:
+                case.mpp = job.mpp  # now that it has been found to be possible
+            begun = True
+            unreadable = []
+            for step in scan.run():
+                if not step.readable:
+                    unreadable.append([step.tile.x, step.tile.y, step.tile.size])
+                tell(job, step.done, step.total, step.found, step.seconds_left)
+            cells = case.detections().cells
+            if job.region:
+                x, y = cells.centres.T
+                x1, y1, x2, y2 = job.region
+                cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
+            shown = cells[cells.scores >= model.threshold]
+            answer = {
+                "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
+                "threshold": model.threshold,
+                "tiles": scan.total,
+                "unreadable_tiles": len(unreadable),
+                "unreadable": unreadable,
+                "device": scan.device,
+                "model": model.name,
+                "seconds": round(time.monotonic() - start, 2),
+                "case": str(job.case),
+            }
+            if not scan.total:
+                answer["note"] = "all of it was taken for empty glass, so that nobody has looked for cells"
+            return answer
+    except CervcellError:
+        if is_new and not begun:
+            with suppress(OSError):
+                job.case.unlink()  # of a job that is refused nothing is left
+        raise
 
 
 def detect_many(
@@ -222,12 +233,18 @@ def threads_each(workers: int) -> int | None:
     return max(1, (os.cpu_count() or 1) // workers) if workers else None
 
 
+def _check_region(job: Job, slide: Slide) -> None:
+    """Raise BatchError where the region of a job is nowhere on its slide."""
+    if job.region is not None:
+        x1, y1, x2, y2 = job.region
+        if x1 >= slide.width or y1 >= slide.height or x2 <= 0 or y2 <= 0:
+            raise BatchError(f"The region lies outside {slide.path}, which is {slide.width} × {slide.height} px.")
+
+
 def _agree_on_mpp(job: Job, slide: Slide, case: Case) -> None:
     """Let slide and case have one µm per pixel: the job's, else the case's. Raises BatchError where nobody knows it."""
     known = case.mpp
-    if job.mpp is not None:
-        case.mpp = job.mpp
-    elif known is not None and known != slide.mpp:
+    if job.mpp is None and known is not None and known != slide.mpp:
         slide.mpp = known
     if slide.mpp is None:
         raise BatchError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")

@@ -7,7 +7,10 @@ error and a non-zero exit. What a command needs is imported in its own function,
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .bench.commands import add_benchmarks, add_screenshots
 from .errors import CervcellError
+from .files import made_folder
 from .simulation.command import add_simulate_command
 from .ui.command_line import add_window_commands
 from .weights import model_file
@@ -42,20 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         answer = options.run(options)
+        if answer is not None:
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be anything
+            print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else "\n".join(_plain(answer)))
+            sys.stdout.flush()
     except CervcellError as error:
         print(f"cervcell: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"cervcell: {stop or 'stopped; what was done so far is kept'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads on; nor shall the interpreter try to write when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    if answer is not None:
-        if options.json:
-            print(json.dumps(answer, indent=2, ensure_ascii=False))
-        else:
-            print("\n".join(_plain(answer)))
     return 1 if answer and answer.get("failed") else 0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError("a time is above 0")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="where the new model goes")
     train.add_argument("--slide", type=Path, help="the slide, where it has moved")
     train.add_argument("--quick", action="store_true", help="teach the head alone: seconds instead of minutes")
-    train.add_argument("--seconds", type=float, help="time to train (default: 60, or 6 for a quick round)")
+    train.add_argument("--seconds", type=_seconds, help="time to train (default: 60, or 6 for a quick round)")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on labelled fields.")
     a_model = "model file, or 'accurate' (default: the standard one)"
@@ -192,8 +204,8 @@ def _detect(options: argparse.Namespace) -> Answer:
     region = None
     if options.region:
         x, y, w, h = options.region
-        if w <= 0 or h <= 0:
-            raise CommandError("The region's width and height must be above 0.")
+        if not all(map(math.isfinite, options.region)) or w <= 0 or h <= 0:
+            raise CommandError("A region is four numbers, and its width and height must be above 0.")
         region = (x, y, x + w, y + h)
 
     def case_of(slide: Path) -> Path:
@@ -209,7 +221,7 @@ def _detect(options: argparse.Namespace) -> Answer:
     if len({job.case for job in jobs}) < len(jobs):
         raise CommandError("Two of the slides would share a case file. Give each slide once, and no two of one name.")
     if options.cases:
-        options.cases.mkdir(parents=True, exist_ok=True)
+        made_folder(options.cases)
     start = time.monotonic()
     running: dict[Path, str] = {}
     ends: list[Outcome] = []
@@ -248,9 +260,10 @@ def _annotate(options: argparse.Namespace) -> Answer:
 def _train(options: argparse.Namespace) -> Answer:
     from .casefile import Case, note_place
     from .learning import TrainingProcess
-    from .models import load_model, model_from_bytes, save_model
+    from .models import check_place, load_model, model_from_bytes, save_model
 
     start = time.monotonic()
+    check_place(options.out)
     with Case.open(options.case) as case:
         note_place(case)
         process = TrainingProcess(options.case, _slide_of(case, options.slide))

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import csv
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -157,6 +158,36 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, capsys: pytest.Captur
     assert "no.cervcell" in refused(capsys, "train", tmp_path / "no.cervcell", "--out", tmp_path / "m")
     assert "images/" in refused(capsys, "evaluate", "--data", tmp_path)
     assert "gone.csv" in refused(capsys, "annotate", case, "--from", tmp_path / "gone.csv")
+
+
+def test_what_is_made_never_takes_the_place_of_a_case_or_a_slide(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, slide = tmp_path / "a.cervcell", Path(shutil.copy(sample_slide(), tmp_path / "s.tiff"))
+    run(capsys, "detect", slide, "--case", case, "--region", 0, 0, 10, 10)
+    before = [path.read_bytes() for path in (case, slide)]
+    for path in (case, slide):
+        assert str(path) in refused(capsys, "export", case, "--format", "csv", "--out", path)
+        assert str(path) in refused(capsys, "report", case, "--out", path)
+        assert str(path) in refused(capsys, "train", case, "--out", path)
+    assert [path.read_bytes() for path in (case, slide)] == before
+    for _ in range(2):  # an export of before may be replaced
+        run(capsys, "export", case, "--format", "csv", "--out", tmp_path / "cells.csv")
+    assert ".json" in refused(capsys, "train", case, "--out", tmp_path / "round.json")
+    assert "no folder" in refused(capsys, "train", case, "--out", tmp_path / "gone" / "m.safetensors")
+
+
+def test_a_detection_that_is_refused_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slide, case = sample_slide(), tmp_path / "a.cervcell"
+    assert "outside" in refused(capsys, "detect", slide, "--case", case, "--region", 1_000_000, 0, 10, 10)
+    assert "four numbers" in refused(capsys, "detect", slide, "--case", case, "--region", "nan", 0, 10, 10)
+    assert "2.5 µm" in refused(capsys, "detect", slide, "--case", case, "--mpp", 2.5)
+    assert "m.safetensors" in refused(capsys, "detect", slide, "--case", case, "--model", tmp_path / "m.safetensors")
+    assert not case.exists()
+    run(capsys, "detect", slide, "--case", case, "--region", 0, 0, 10, 10)
+    assert "2.5 µm" in refused(capsys, "detect", slide, "--case", case, "--mpp", 2.5)
+    run(capsys, "detect", slide, "--case", case, "--region", 0, 0, 10, 10)  # at the µm per pixel that it had
+    assert str(slide) in refused(capsys, "detect", slide, "--cases", slide)
 
 
 def test_a_model_of_another_taxonomy_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

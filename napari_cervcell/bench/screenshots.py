@@ -16,6 +16,7 @@ from ..casefile import Case, open_case
 from ..cells import Cells, GridIndex
 from ..detection import Scan
 from ..errors import CervcellError
+from ..files import made_folder
 from ..learning import TrainingProcess
 from ..models import load_model, model_from_bytes
 from ..review import Session
@@ -70,7 +71,7 @@ def take_screenshots(
 
     Raises CervcellError where a window comes to no end.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     pictures: list[str] = []
     with TemporaryDirectory() as folder:
         stage = Path(folder)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cells import Cells
-from ..files import written_whole
+from ..files import spare_sources, written_whole
 from .events import Kind, Verdict
 from .formats import FORMATS, STATES, Row, format_of
 from .matching import match, present_cells
@@ -52,6 +52,7 @@ def export_case(case: Case, path: str | Path, format: str) -> int:
     if format not in FORMATS:
         raise CaseError(f"Cannot export to {path}: there is no format {format!r}, only {', '.join(FORMATS)}.")
     path = Path(path)
+    spare_sources(path)
     rows = _rows_of(case)
     try:
         with written_whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:

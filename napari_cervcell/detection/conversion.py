@@ -33,6 +33,7 @@ except ImportError:  # there are no wheels of it for some machines
 __all__ = ["converted", "forget_quantized", "keep_quantized", "openvino", "quantize", "quantized"]
 
 _KEPT = 12  # converted models kept on disk
+_INT8 = "-int8"  # in the names of quantized ones
 
 
 class _Eyes(nn.Module):
@@ -116,11 +117,12 @@ def quantized(model: Model, core: Any) -> Any | None:
 
 def forget_quantized(model: Model) -> None:
     """Keep no longer what :func:`quantize` made of `model`."""
-    shutil.rmtree(_place(_int8(model)), ignore_errors=True)
+    if openvino is not None:  # without it there is none
+        shutil.rmtree(_place(_int8(model)), ignore_errors=True)
 
 
 def _int8(model: Model) -> str:
-    return f"{model.id}-int8"
+    return f"{model.id}{_INT8}"
 
 
 def _convert(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Any:
@@ -165,5 +167,7 @@ def _keep(name: str, made: Any) -> None:
         part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    for old in sorted(place.parent.iterdir(), key=os.path.getmtime)[:-_KEPT]:
+    # a quantized one takes minutes to make, and somebody has asked for it
+    others = [folder for folder in place.parent.iterdir() if _INT8 not in folder.name]
+    for old in sorted(others, key=os.path.getmtime)[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)

@@ -96,8 +96,12 @@ def make_engine(model: Model, device: str, height: int, width: int, threads: int
         return OpenVINOEngine(whole or converted(model, core), device, height, width, threads, int8=whole is not None)
     except Exception as error:  # whatever a converter and a compiler can raise
         engine = TorchEngine(model, "cpu-torch", threads)
-        engine.words += f", for OpenVINO cannot run this model ({str(error).strip().splitlines()[-1][:120]})"
+        engine.words += f", for OpenVINO cannot run this model ({_last_line(error)})"
         return engine
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][:120]
 
 
 class AnySize:

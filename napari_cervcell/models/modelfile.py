@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ..files import written_whole
+from ..files import spare_sources, written_whole
 from ..taxonomy import Taxonomy
 from ..weights import ACCURATE_MODEL, SHIPPED_MODEL, ModelError, header, misfit, read, unpacked
 from .network import Network, build
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Stored",
+    "check_place",
     "load_model",
     "model_from_bytes",
     "save_model",
@@ -127,6 +129,7 @@ class Model(Stored):
 def save_model(model: Stored, path: str | Path) -> None:
     """Write `model` to `path` (atomically), and its card beside it as ``.json``. Raises ModelError."""
     path = Path(path)
+    check_place(path)
     try:
         with written_whole(path) as part:
             part.write_bytes(model.to_bytes())
@@ -134,6 +137,15 @@ def save_model(model: Stored, path: str | Path) -> None:
         path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
     except OSError as error:
         raise ModelError(f"Cannot save the model to {path}: {error.strerror or error}. Choose another place.") from None
+
+
+def check_place(path: Path) -> None:
+    """Raise CervcellError where no model may be saved to `path`, as far as that can be told before."""
+    spare_sources(path)
+    if path.suffix.lower() == ".json":
+        raise ModelError(f"{path} is where the card of a model goes. Choose a name that ends in .safetensors.")
+    if not path.absolute().parent.is_dir():
+        raise ModelError(f"There is no folder {path.absolute().parent} to save the model in. Choose another place.")
 
 
 def load_model(path: str | Path | None = None) -> Model:
@@ -152,7 +164,9 @@ def model_from_bytes(data: bytes, name: str = "model") -> Model:
         tensors = {k: torch.from_numpy(v) for k, v in weights.items()}
         network.load_state_dict({k: t.float() if t.is_floating_point() else t for k, t in tensors.items()})
         model = Model(network.eval(), card)
-        _ = model.taxonomy
+        _ = model.taxonomy, model.name
+        if not (0 < model.mpp < math.inf and 0 <= model.threshold <= 1):
+            raise ValueError(f"it looks at {model.mpp} µm per px and shows cells from {model.threshold}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise misfit(name, error) from None
     return model

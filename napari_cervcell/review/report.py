@@ -16,7 +16,7 @@ from PIL import Image
 from .. import __version__
 from ..casefile import State
 from ..errors import CervcellError
-from ..files import written_whole
+from ..files import spare_sources, written_whole
 from .figures_words import checked, number, share
 from .pace import Pace
 from .verdicts import ReviewError
@@ -90,6 +90,7 @@ class Report:
         Returns how many pictures it has; one that cannot be read is left out, and said to be. Raises ReviewError.
         """
         path, total = Path(path), sum(len(c.cells) for c in self.classes)
+        spare_sources(path)
         done = 0
         sections = []
         for of_class in (c for c in self.classes if c.cells):

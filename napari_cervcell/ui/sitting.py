@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication
 
 from ..casefile import State
 from ..cells import GridIndex
+from ..files import made_folder
 from ..slides import sample_slide
 from .app import launch
 from .display import virtual_display
@@ -72,7 +73,7 @@ def run_sitting(
     CervcellError
         Where a step fails.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     case_path = out / "sitting.cervcell"
     for old in out.glob("sitting.cervcell*"):
         old.unlink()
