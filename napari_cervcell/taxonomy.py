@@ -82,6 +82,11 @@ class Taxonomy:
         return self.classes[index]
 
     @property
+    def not_hidden(self) -> NDArray[np.bool_]:
+        """bool (C + 1,): the classes that are not hidden, and at the end, for cells of no class, True."""
+        return np.array([*(not c.hidden for c in self.classes), True])
+
+    @property
     def offered(self) -> list[int]:
         """The classes to choose from: those neither hidden nor merged into others."""
         return [i for i, c in enumerate(self.classes) if not c.hidden and c.into < 0]

@@ -16,7 +16,7 @@ PACKAGE = Path(napari_cervcell.__file__).parent
 GROUND = {"errors", "files", "priority", "weights", "taxonomy", "cells"}
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "priority": set(),
     "weights": {"errors"},
     "taxonomy": set(),

@@ -73,7 +73,7 @@ class Known:
             found = case.detections().cells
             found = found[found.scores >= _LIKELY]
             found = found[look_alikes(found.centres, centres_of(annotations.boxes), checked, slide.mpp)]
-            is_hidden = np.array([*(c.hidden for c in case.taxonomy.classes), False])[found.labels]
+            is_hidden = ~case.taxonomy.not_hidden[found.labels]
             mined, hidden = found.boxes[~is_hidden], found.boxes[is_hidden]
         return cls(annotations, checked, mined, hidden)
 

@@ -145,7 +145,8 @@ def check_place(path: Path) -> None:
     if path.suffix.lower() == ".json":
         raise ModelError(f"{path} is where the card of a model goes. Choose a name that ends in .safetensors.")
     if not path.absolute().parent.is_dir():
-        raise ModelError(f"There is no folder {path.absolute().parent} to save the model in. Choose another place.")
+        folder = path.absolute().parent
+        raise ModelError(f"Cannot save the model to {path}: there is no folder {folder}. Choose another place.")
 
 
 def load_model(path: str | Path | None = None) -> Model:

@@ -173,8 +173,7 @@ class Session:
         """Return the rows of the cells centred in a rectangle of level-0 pixels, in no set order: those that reach
         the threshold and the reviewed ones, of the classes shown, and the current one."""
         rows = self.index.within(x1, y1, x2, y2)
-        seen: IntArray = rows[self._is_seen(rows) | (rows == self.current)]
-        return seen
+        return np.asarray(rows[self._is_seen(rows) | (rows == self.current)])
 
     def density(self) -> Density:
         """Count the cells of the whole slide that :meth:`visible` returns, but for the rejected, by place and class."""
@@ -187,10 +186,11 @@ class Session:
         return Snapshot.of(self._table, self._threshold, self.taxonomy)
 
     def _is_seen(self, rows: IntArray | slice) -> NDArray[np.bool_]:
-        r = self._table.rows
-        state = r["state"][rows]
-        told: NDArray[np.bool_] = (state > 0) | ((state == 0) & (r["score"][rows] >= self._threshold))
-        told &= self._classes_shown[r["label"][rows]]
+        return np.asarray(self._is_told(rows) & self._classes_shown[self._table.rows["label"][rows]])
+
+    def _is_told(self, rows: IntArray | slice) -> NDArray[np.bool_]:
+        state, score = (self._table.rows[name][rows] for name in ("state", "score"))
+        told: NDArray[np.bool_] = (state > 0) | ((state == 0) & (score >= self._threshold))
         return told
 
     def at(self, x: float, y: float, radius: float) -> int | None:
@@ -201,8 +201,7 @@ class Session:
         """Return the rows of all visible cells no further than `radius` from (x, y), level-0 px, the nearest first."""
         rows = self.visible(x - radius, y - radius, x + radius, y + radius)
         distances = np.hypot(*(self.index.points[rows] - np.array([x, y], np.float32)).T)
-        near: IntArray = rows[np.argsort(distances, kind="stable")][: int((distances <= radius).sum())]
-        return near
+        return np.asarray(rows[np.argsort(distances, kind="stable")][: int((distances <= radius).sum())])
 
     def add_cells(self, scanned: Iterable[Scanned]) -> None:
         """Take in tiles as a running scan reports them: in place of what earlier models found there.
@@ -212,29 +211,14 @@ class Session:
         """
         self._table.take(scanned)
         self._queue.renew()
-        if self.current is not None and (heir := self._heir(self.current)) is not None:
-            self._go(heir)
+        self._go(None if self.current is None else self._table.heir(self.current))
         self._tell()
 
     def waiting(self, rows: IntArray) -> IntArray:
         """Return those of `rows` that are shown and of which nobody has spoken; in place of one that a later model has
         replaced, what that found there."""
-        heirs = [row if (heir := self._heir(row)) is None else heir for row in rows.tolist()]
-        now = np.array(list(dict.fromkeys(heirs)), np.int64)
-        waits: IntArray = now[(self.states[now] == 0) & self._is_seen(now)]
-        return waits
-
-    def _heir(self, row: int) -> int | None:
-        """Return the nearest detection that a later model has made in the place of that in `row`; None where there is
-        none, or it has not been replaced."""
-        if not self._table.is_replaced(row):
-            return None
-        box = self.cells.boxes[row]
-        (x, y), reach = ((box[:2] + box[2:]) / 2).tolist(), float((box[2:] - box[:2]).mean()) / 2
-        near = self.index.within(x - reach, y - reach, x + reach, y + reach)
-        near = near[(self.states[near] == 0) & (near != row)]
-        distances = np.hypot(*(self.index.points[near] - np.array([x, y], np.float32)).T)
-        return int(near[np.argmin(distances)]) if len(near) else None
+        now = np.array(list(dict.fromkeys(map(self._table.heir, rows.tolist()))), np.int64)
+        return np.asarray(now[(self.states[now] == 0) & self._is_seen(now)])
 
     def reload(self) -> None:
         """Read the case anew, as another program may have written to it; rows get new numbers. Raises CaseError."""
@@ -356,10 +340,8 @@ class Session:
         self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.coverage.over(x1, y1, x2, y2)))
         self._follow({})
         inside = self.index.within(x1, y1, x2, y2)
-        cells, classes = self.cells, self._classes_shown | self._classes_not_hidden()
-        waits = (self.states[inside] == 0) & (cells.scores[inside] >= self._threshold) & classes[cells.labels[inside]]
-        left: IntArray = inside[waits]
-        return left
+        told = self._is_told(inside) & (self._classes_shown | self.taxonomy.not_hidden)[self.cells.labels[inside]]
+        return np.asarray(inside[told & (self.states[inside] == 0)])
 
     def undo(self) -> bool:
         """Take back the last step, of an earlier sitting too; return whether there was one. Raises CaseError."""
@@ -400,12 +382,8 @@ class Session:
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _begin_with_classes(self) -> None:
-        self._classes_shown = self._classes_not_hidden()
+        self._classes_shown = self.taxonomy.not_hidden
         self._last_label = self.taxonomy.offered[0]
-
-    def _classes_not_hidden(self) -> NDArray[np.bool_]:
-        # the last is for cells of no class
-        return np.array([*(not c.hidden for c in self.taxonomy.classes), True])
 
     def _read_checked(self) -> None:
         self._checked, self._checked_models = self.case.checked_regions(), self.case.checked_models()

@@ -141,6 +141,16 @@ class CellTable:
         r = self.rows
         return bool(r["annotation"][row] < 0 and r["found_label"][row] >= 0 and not r["found"][row])
 
+    def heir(self, row: int) -> int:
+        """Return the nearest detection that a later model has made in the place of that in `row`, or `row` itself."""
+        if not self.is_replaced(row):
+            return row
+        (x, y), (reach,) = self.index.points[row].tolist(), _reaches(self.rows["box"][row : row + 1]).tolist()
+        near = self.index.within(x - reach, y - reach, x + reach, y + reach)
+        near = near[(self.rows["state"][near] == 0) & (near != row)]
+        distances = np.hypot(*(self.index.points[near] - self.index.points[row]).T)
+        return int(near[np.argmin(distances)]) if len(near) else row
+
     def tally(self, threshold: float, classes: int) -> IntArray:
         """Return how many cells there are of each class, as :func:`figures.tally` does.
 

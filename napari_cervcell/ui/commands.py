@@ -107,11 +107,11 @@ class Commands:
         self.desk.select()
 
     def undo(self) -> None:
-        self.deselect()
+        self.desk.select()
         self.desk.do(self.desk.session.undo)
 
     def redo(self) -> None:
-        self.deselect()
+        self.desk.select()
         self.desk.do(self.desk.session.redo)
 
     def add_here(self) -> None:

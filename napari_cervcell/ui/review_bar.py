@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReviewBar"]
 
+_NONE = np.zeros(0, np.int64)
 _SIDE = 110  # px of the current cell's picture
 _WORDS = 146  # px at the least beside it
 _NARROWEST = 500  # px of the bar
@@ -65,7 +66,7 @@ class ReviewBar(QWidget):
         self._set_class = set_class
         self._pictures: Thumbnails | None = None
         self._figures: list[ClassFigures] = []
-        self._selected = np.zeros(0, np.int64)
+        self._selected = _NONE
         self.thumbnail = Thumbnail(_SIDE)
         self.name = QLabel()
         self.name.setToolTip("Class of the current cell")
@@ -232,6 +233,8 @@ class ReviewBar(QWidget):
         self._pictures.came.connect(self._show_pictures)
         self._make_class_buttons(session.taxonomy)
         self.setEnabled(True)
+        self._selected = _NONE
+        session.reloaded.connect(self._forget_selected)  # rows have other numbers
         session.current_changed.connect(self.refresh)
         session.counts_changed.connect(self.refresh)
         session.answers.changed.connect(self.refresh)
@@ -260,6 +263,9 @@ class ReviewBar(QWidget):
             button.show()  # else it takes no room yet
             self.classes.append(button)
         self._fit()
+
+    def _forget_selected(self) -> None:
+        self._selected = _NONE
 
     def show_selected(self, rows: IntArray) -> None:
         """Show what verdicts are for: the cells in `rows`, which are selected, or where none are the current one."""

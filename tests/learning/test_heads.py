@@ -41,7 +41,7 @@ def test_a_head_learns_to_find_drawn_cells(head: str, rotations: int) -> None:
     crops = Crops(size, 0.4, assignment=Assignment.of(config))
     sampler = CropSampler([field], crops, np.random.default_rng(0))
     objective = Objective(torch.ones(2), torch.Generator().manual_seed(0))
-    settings = FitSettings(steps=80, batch=4, rate=rate, backbone_rate=rate, average=0.9, frozen=0)
+    settings = FitSettings(steps=100, batch=4, rate=rate, backbone_rate=rate, average=0.9, frozen=0)
     network = fit(build(config), sampler, objective, settings)
     with torch.inference_mode():
         cells, looks, _ = decode_embedded(network(to_input(field.rgb[None])), 0.4)[0]
