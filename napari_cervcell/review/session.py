@@ -211,13 +211,13 @@ class Session:
         """
         self._table.take(scanned)
         self._queue.renew()
-        self._go(None if self.current is None else self._table.heir(self.current))
+        self._go(None if self.current is None else int(self._table.heirs(np.array([self.current]))[0]))
         self._tell()
 
     def waiting(self, rows: IntArray) -> IntArray:
         """Return those of `rows` that are shown and of which nobody has spoken; in place of one that a later model has
         replaced, what that found there."""
-        now = np.array(list(dict.fromkeys(map(self._table.heir, rows.tolist()))), np.int64)
+        now = self._table.heirs(rows)
         return np.asarray(now[(self.states[now] == 0) & self._is_seen(now)])
 
     def reload(self) -> None:

@@ -136,15 +136,16 @@ class CellTable:
         """Return the rows of annotations, by their ids."""
         return np.array([self._row_of[i] for i in annotations], np.int64)
 
-    def is_replaced(self, row: int) -> bool:
-        """Say whether a later model has looked where this detection, of which nobody has spoken, was made."""
+    def heirs(self, rows: IntArray) -> IntArray:
+        """Return `rows`, each once, with what a later model has found in the place of those that it has replaced: of
+        detections of which nobody has spoken, the nearest one there, where there is one."""
         r = self.rows
-        return bool(r["annotation"][row] < 0 and r["found_label"][row] >= 0 and not r["found"][row])
+        replaced = (r["annotation"][rows] < 0) & (r["found_label"][rows] >= 0) & ~r["found"][rows]
+        now = np.array(rows, np.int64)
+        now[replaced] = [self._heir(row) for row in rows[replaced].tolist()]
+        return np.array(list(dict.fromkeys(now.tolist())), np.int64)
 
-    def heir(self, row: int) -> int:
-        """Return the nearest detection that a later model has made in the place of that in `row`, or `row` itself."""
-        if not self.is_replaced(row):
-            return row
+    def _heir(self, row: int) -> int:
         (x, y), (reach,) = self.index.points[row].tolist(), _reaches(self.rows["box"][row : row + 1]).tolist()
         near = self.index.within(x - reach, y - reach, x + reach, y + reach)
         near = near[(self.rows["state"][near] == 0) & (near != row)]
