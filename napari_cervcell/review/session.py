@@ -424,13 +424,13 @@ class Session:
         return rows
 
     def _moved(self, step: Callable[[], bool]) -> bool:
-        """Undo or redo, and show the cell that it was about, or else the detection that it had stood for."""
+        """Undo or redo, and show what it was about, or else what that had stood for: of many cells the nearest one."""
         self.catch_up()
         if moved := step():
-            rows = self._follow({})
-            present = rows[self.states[rows] >= 0]
-            if len(present):
-                self._go(int(present[0]))
+            before, rows = self.current or 0, self._follow({})
+            if len(present := rows[self.states[rows] >= 0]):
+                distances = np.hypot(*(self.index.points[present] - self.index.points[before]).T)
+                self._go(int(present[distances.argmin()]))
         return moved
 
     def _go(self, row: int | None) -> None:

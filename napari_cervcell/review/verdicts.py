@@ -58,7 +58,8 @@ class Imported:
 
 
 def read_verdicts(path: str | Path) -> list[tuple[float, float, str]]:
-    """Read (x, y, class or ``"reject"``) from a CSV file with the columns x, y and class; other columns do not matter.
+    """Read (x, y, class or ``"reject"``) from a CSV file with the columns x, y and class; other columns do not matter,
+    but for "state", which what was exported from a case has: what of it is a verdict only an import can tell.
 
     Raises
     ------
@@ -73,6 +74,11 @@ def read_verdicts(path: str | Path) -> list[tuple[float, float, str]]:
             if missing:
                 raise ReviewError(
                     f"{path} has no column {', '.join(missing)}. Its first line must name x, y and class."
+                )
+            if "state" in names:
+                raise ReviewError(
+                    f"{path} has a column state, as cells exported from a case have: not all of them are verdicts. "
+                    "Bring it in with cervcell import, or leave that column out. Nothing was imported."
                 )
             rows = []
             for row in reader:

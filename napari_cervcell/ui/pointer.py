@@ -4,7 +4,7 @@ rectangles."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,21 +105,19 @@ class Pointer(QObject):
             return
         if event.modifiers:
             return
-        start, taken = self._position, self._taken
-        still = True
         if self.tool == "select" and (grip := self._grip()) is not None:
             yield from self._reshape(event, grip)
             return
-        yield
-        while event.type == "mouse_move" and taken == self._taken:
-            self._position = tuple(event.pos)
+        start, still = self._position, True
+
+        def moved() -> None:
+            nonlocal still
             still = still and math.dist(start, self._position) <= _STILL
             if self.tool == "rectangle" and not still:
                 self._overlay.show_drawing(self._rectangle(start))
-            yield
-        if taken != self._taken:
+
+        if not (yield from self._drag(event, moved)):
             return
-        self._position = tuple(event.pos)
         if self.tool == "rectangle":
             if not still:
                 self._finish(self._rectangle(start))
@@ -128,17 +126,23 @@ class Pointer(QObject):
         elif still:
             self._select()
 
-    def _gather(self, event: Any) -> Iterator[None]:
-        """Draw a rectangle around cells while the button is held."""
-        start, taken = self._position, self._taken
+    def _drag(self, event: Any, moved: Callable[[], object]) -> Generator[None, None, bool]:
+        """Call `moved` at every move while the button is held; return whether it was let go, not taken away."""
+        taken = self._taken
         yield
         while event.type == "mouse_move" and taken == self._taken:
             self._position = tuple(event.pos)
-            self._overlay.show_drawing(self._rectangle(start))
+            moved()
             yield
-        if taken != self._taken:
+        if taken == self._taken:
+            self._position = tuple(event.pos)
+        return taken == self._taken
+
+    def _gather(self, event: Any) -> Iterator[None]:
+        """Draw a rectangle around cells while the button is held."""
+        start = self._position
+        if not (yield from self._drag(event, lambda: self._overlay.show_drawing(self._rectangle(start)))):
             return
-        self._position = tuple(event.pos)
         self._overlay.show_drawing(None)
         if math.dist(start, self._position) <= _STILL:
             self.gathered.emit(np.array(self._under()[:1], np.int64))
@@ -182,17 +186,17 @@ class Pointer(QObject):
     def _reshape(self, event: Any, grip: tuple[bool, bool, bool, bool]) -> Iterator[None]:
         """Move or resize the current cell's box while the button is held."""
         session = self._desk.session
-        row, start, taken = session.current, self.position(), self._taken
+        row, start = session.current, self.position()
         before = session.cells.boxes[row].copy()
         box = before
-        yield
-        while event.type == "mouse_move" and taken == self._taken:
-            self._position = tuple(event.pos)
+
+        def moved() -> None:
+            nonlocal box
             by = np.array([*self.position(), *self.position()]) - [*start, *start]
             box = before + by * grip
             self._overlay.show_drawing(box)
-            yield
-        if taken != self._taken:
+
+        if not (yield from self._drag(event, moved)):
             return
         self._overlay.show_drawing(None)
         if np.abs(box - before).max() * self._desk.view.zoom > _STILL / 2:

@@ -28,6 +28,7 @@ def test_reads_the_three_columns_wherever_they_are(tmp_path: Path) -> None:
         ("", "no column x, y, class"),
         ("x,y,class\n1,2,NILM\n3,left,NILM\n", r"line 3: x and y must be numbers, not '3' and 'left'"),
         ("x,y,class\n1\n", "line 2"),
+        ("x,y,class,state\n1,2,NILM,rejected\n", "cervcell import"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_line(tmp_path: Path, text: str, says: str) -> None:

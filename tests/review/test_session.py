@@ -120,6 +120,17 @@ def test_undo_and_redo_show_the_cell_they_are_about(session: Session) -> None:
     assert not session.redo()
 
 
+def test_undo_of_many_stays_with_the_nearest_of_them(session: Session) -> None:
+    session.select(2)
+    session.reject([0, 1])
+    assert session.current == 2
+    session.undo()
+    assert session.current == 1
+    session.reject([0, 1, 2])
+    session.undo()
+    assert session.current == 1
+
+
 def test_undo_of_an_added_cell_takes_it_away_and_redo_brings_it_back_in_its_row(session: Session) -> None:
     row = session.add(900, 500, 2)
     assert session.current == row
