@@ -15,6 +15,7 @@ from .errors import CervcellError
 
 if TYPE_CHECKING:
     from .casefile import Case
+    from .detection import Scan
     from .slides import Slide
 
 __all__ = ["BatchError", "Job", "Outcome", "Tell", "detect_many", "detect_one", "threads_each"]
@@ -71,61 +72,67 @@ class Outcome:
 def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     """Do a job in this process; return its figures, ready for JSON. Raises CervcellError."""
     from .casefile import open_case
-    from .detection import Scan
-    from .learning import current_model
-    from .models import ACCURATE_MODEL, load_model
-    from .review.models import use_accurate
-    from .slides import foreground, open_slide
+    from .slides import open_slide
 
     start = time.monotonic()
-    is_accurate = job.model is not None and job.model.name == ACCURATE_MODEL.name  # wherever this worker has it
-    given = load_model(job.model) if job.model and not is_accurate else None
-    is_new, begun = not job.case.exists(), False
+    is_new = not job.case.exists()
     try:
         with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
-            _check_region(job, slide)
-            _agree_on_mpp(job, slide, case)
-            if is_accurate:
-                use_accurate(case)  # so that learning goes on from it, as after detection in the window
-            model = given or current_model(case)
-            model.check_classes(case.taxonomy, str(job.model or model.name))
-            scan = Scan(
-                slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case,
-                threads=job.threads,
-            )  # fmt: skip
+            scan = _scan_of(job, slide, case)
             if job.mpp is not None:
                 case.mpp = job.mpp  # now that it has been found to be possible
-            begun = True
+            is_new = False  # from here on it keeps what was found, whatever happens
             unreadable = []
             for step in scan.run():
                 if not step.readable:
                     unreadable.append([step.tile.x, step.tile.y, step.tile.size])
                 tell(job, step.done, step.total, step.found, step.seconds_left)
-            cells = case.detections().cells
-            if job.region:
-                x, y = cells.centres.T
-                x1, y1, x2, y2 = job.region
-                cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
-            shown = cells[cells.scores >= model.threshold]
-            answer = {
-                "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
-                "threshold": model.threshold,
-                "tiles": scan.total,
-                "unreadable_tiles": len(unreadable),
-                "unreadable": unreadable,
-                "device": scan.device,
-                "model": model.name,
-                "seconds": round(time.monotonic() - start, 2),
-                "case": str(job.case),
-            }
-            if not scan.total:
-                answer["note"] = "all of it was taken for empty glass, so that nobody has looked for cells"
-            return answer
+            figures = {**_figures(job, scan, case), "unreadable_tiles": len(unreadable), "unreadable": unreadable}
+            return {**figures, "seconds": round(time.monotonic() - start, 2)}
     except CervcellError:
-        if is_new and not begun:
+        if is_new:
             with suppress(OSError):
                 job.case.unlink()  # of a job that is refused nothing is left
         raise
+
+
+def _scan_of(job: Job, slide: Slide, case: Case) -> Scan:
+    from .detection import Scan
+    from .learning import current_model
+    from .models import ACCURATE_MODEL, load_model
+    from .review.models import use_accurate
+    from .slides import foreground
+
+    _check_region(job, slide)
+    _agree_on_mpp(job, slide, case)
+    is_accurate = job.model is not None and job.model.name == ACCURATE_MODEL.name  # wherever this worker has it
+    if is_accurate:
+        use_accurate(case)  # so that learning goes on from it, as after detection in the window
+    model = load_model(job.model) if job.model and not is_accurate else current_model(case)
+    model.check_classes(case.taxonomy, str(job.model or model.name))
+    return Scan(
+        slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case, threads=job.threads
+    )
+
+
+def _figures(job: Job, scan: Scan, case: Case) -> dict[str, Any]:
+    cells = case.detections().cells
+    if job.region:
+        x, y = cells.centres.T
+        x1, y1, x2, y2 = job.region
+        cells = cells[(x >= x1) & (x < x2) & (y >= y1) & (y < y2)]
+    shown = cells[cells.scores >= scan.model.threshold]
+    figures = {
+        "cells": {name: int((shown.labels == i).sum()) for i, name in enumerate(case.taxonomy.names)},
+        "threshold": scan.model.threshold,
+        "tiles": scan.total,
+        "device": scan.device,
+        "model": scan.model.name,
+        "case": str(job.case),
+    }
+    if not scan.total:
+        figures["note"] = "all of it was taken for empty glass, so that nobody has looked for cells"
+    return figures
 
 
 def detect_many(
