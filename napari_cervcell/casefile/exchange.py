@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cells import Cells
-from ..files import spare_sources, written_whole
+from ..files import refuse_database, spare_sources, written_whole
 from .events import Kind, Verdict
 from .formats import FORMATS, STATES, Row, format_of
 from .matching import match, present_cells
@@ -105,6 +105,7 @@ def _rows_of(case: Case) -> list[Row]:
 
 def _read(case: Case, path: Path) -> list[Row]:
     """Return the rows of a file, those with but a centre widened to a box. Raises CaseError."""
+    refuse_database(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             chosen = FORMATS[format_of(path.name, file.read(4096))]
@@ -112,7 +113,16 @@ def _read(case: Case, path: Path) -> list[Row]:
             rows = [_widened(row, case.mpp) for row in chosen.read(file, case.taxonomy)]
     except OSError as error:
         raise CaseError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, csv.Error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise CaseError(f"Cannot import {path}: {_reason(error)}. Nothing was brought in.") from None
     for x1, y1, x2, y2 in (row.box for row in rows):
         if not (0 <= (x1 + x2) / 2 <= case.width and 0 <= (y1 + y2) / 2 <= case.height):

@@ -147,6 +147,8 @@ def read_geojson(file: TextIO, taxonomy: Taxonomy) -> Iterator[Row]:
         coordinates = geometry["coordinates"]
         for outline in coordinates if geometry["type"] == "MultiPoint" else [coordinates]:  # many points, many cells
             points = list(_points(outline))
+            if not points:
+                raise ValueError("an outline has no points")
             xs, ys = [p[0] for p in points], [p[1] for p in points]
             yield _row(taxonomy, (min(xs), min(ys), max(xs), max(ys)), name, extra, added)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CervcellError
+from ..files import database_in_use
 from ..taxonomy import Taxonomy
 
 __all__ = ["FORMAT_VERSION", "CaseError", "Record", "Store", "now"]
@@ -108,6 +109,8 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._in_use = contextlib.ExitStack()
+        self._in_use.enter_context(database_in_use(path))
         self._lock = threading.RLock()
         self._logged = 0  # transactions since the log was last emptied
         self._emptying: threading.Thread | None = None
@@ -240,6 +243,7 @@ class Store:
             if self._emptying is not None:
                 self._emptying.join()
             self._connection.close()
+            self._in_use.close()
 
 
 class Record:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..casefile import SUFFIX, Case, Round, note_place
-from ..files import written_whole
+from ..files import spare_sources, written_whole
 from ..slides import Slide
 from ..weights import ACCURATE_MODEL, SHIPPED_MODEL
 from .verdicts import ReviewError
@@ -96,8 +96,12 @@ def left_threshold(case: Case) -> float:
 
 
 def export_model(case: Case, round_id: int, path: str | Path) -> None:
-    """Write the model of a round to a file of its own, whole or not at all. Raises CaseError, ReviewError."""
+    """Write the model of a round to a file of its own, whole or not at all.
+
+    Raises CaseError, ReviewError, and CervcellError where a case or a slide would be lost.
+    """
     path, model = Path(path), case.round_model(round_id)
+    spare_sources(path)
     try:
         with written_whole(path) as part:
             part.write_bytes(model)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..casefile import State
 from ..errors import CervcellError
+from ..files import refuse_database
 
 if TYPE_CHECKING:
     from .session import Session
@@ -66,6 +67,7 @@ def read_verdicts(path: str | Path) -> list[tuple[float, float, str]]:
     ReviewError
         Names the file and the line.
     """
+    refuse_database(Path(path))
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..casefile import Case
 from ..errors import CervcellError
+from ..files import refuse_database
 from ..slides.layers import get_reader
 from .models import left_threshold
 from .places import known_case
@@ -170,6 +171,7 @@ def _in_folder(folder: Path) -> list[Item]:
 
 
 def _in_table(path: Path) -> list[Item]:
+    refuse_database(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = {str(name).strip().casefold(): name for name in reader.fieldnames or ()}

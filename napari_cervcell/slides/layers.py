@@ -9,6 +9,7 @@ from typing import Any
 
 import openslide
 
+from ..files import is_database_in_use
 from .problems import SlideError, is_sound_tiff
 from .slide import open_slide
 from .stream import Stream
@@ -54,7 +55,7 @@ def _is_ours(path: Path) -> bool:
         return True
     if os.path.isdir(path):
         return _is_zarr_slide(path)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) or is_database_in_use(path):
         return False
     return openslide.OpenSlide.detect_format(path) is not None or (suffix in _TIFF and not is_sound_tiff(path))
 

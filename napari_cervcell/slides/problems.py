@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import CervcellError
+from ..files import is_database_in_use
 
 __all__ = ["SlideError", "check_file", "damaged", "is_sound_tiff", "unopenable", "unreadable"]
 
@@ -25,6 +26,8 @@ def check_file(path: Path) -> None:
             f"{path} is a folder, not a slide. Open the slide file itself: for DICOM any one .dcm file in the folder, "
             "for MRXS the .mrxs file beside it. Only OME-Zarr images are folders."
         )
+    if is_database_in_use(path):
+        raise SlideError(f"{path} is a case file, not a slide. Open the slide that it is about.")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_cervcell.casefile import Case, State
-from napari_cervcell.review import ClassesChanged, Session
+from napari_cervcell.casefile import Case, State, export_case, import_cells
+from napari_cervcell.errors import CervcellError
+from napari_cervcell.review import ClassesChanged, Session, read_verdicts
+from napari_cervcell.review.worklist import Worklist
+from napari_cervcell.slides import open_slide
+from napari_cervcell.slides.layers import get_reader
 from napari_cervcell.taxonomy import BETHESDA, CellClass
 
 from .conftest import find, shown
@@ -101,3 +108,25 @@ def test_figures_hold_while_another_program_marks_a_region_as_checked(session: S
     with Case.open(session.case.path) as case:
         Session(None, case).check_region((0, 0, 400, 400))
     assert len(session.figures()) == 6
+
+
+def test_whatever_looks_at_the_file_of_an_open_case_its_log_is_left_to_it(case: Case) -> None:
+    """To open and close it otherwise than with SQLite would let the next program to close it delete the log."""
+    path = case.path
+    log = path.with_name(path.name + "-wal")
+    case.check_region((0, 0, 10, 10))
+    refused: list[Callable[[Path], object]] = [
+        open_slide,
+        read_verdicts,
+        lambda file: import_cells(case, file),
+        lambda file: export_case(case, file, "csv"),
+        Worklist.open,
+        lambda file: Worklist.open(file.parent),
+    ]
+    for look in refused:
+        with pytest.raises(CervcellError):
+            look(path)
+    assert [get_reader(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")] == [None] * 3
+    code = "import sys; from napari_cervcell.casefile import Case; Case.open(sys.argv[1]).close()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert log.exists()
