@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from ..files import refuse_database, spare_sources, written_whole
 from .events import Kind, Verdict
 from .formats import FORMATS, STATES, Row, format_of
 from .matching import match, present_cells
-from .scans import by_tile
 from .store import CaseError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ __all__ = ["export_case", "import_cells"]
 
 CELL_UM = 15.0  # the side of a cell of which a file gives only the centre
 CELL_PX = 60.0  # the same where the slide has no scale
-IMPORT_TILE = 1024
 
 _KINDS: dict[str, Kind] = {"accepted": "accept", "corrected": "class", "rejected": "reject", "added": "add"}
 
@@ -160,9 +157,13 @@ def _cells(rows: list[Row]) -> Cells:
 
 
 def _import_verdicts(case: Case, rows: list[Row]) -> int:
-    known = case.annotations()
-    partners = match(_cells(rows).boxes, known.boxes).partners
+    known, detections = case.annotations(), case.detections()
+    boxes = _cells(rows).boxes
+    partners = match(boxes, known.boxes).partners
     annotation_of = {int(row): a for a, row in enumerate(partners) if row >= 0}
+    # the model that has found it is put to the test by such a verdict as by any other
+    models = [detections.model_ids[run] for run in np.repeat(detections.runs, detections.counts).tolist()]
+    found_by = [models[i] if i >= 0 else "" for i in match(detections.cells.boxes, boxes).partners.tolist()]
     verdicts = []
     for i, row in enumerate(rows):
         kind, cell = _KINDS[row.state], None
@@ -172,24 +173,14 @@ def _import_verdicts(case: Case, rows: list[Row]) -> int:
                 continue
             cell = int(known.ids[a])
         score = math.nan if kind == "add" else row.score
-        verdicts.append(Verdict(kind, row.box, row.label, cell, row.detected_label, score))
+        verdicts.append(Verdict(kind, row.box, row.label, cell, row.detected_label, score, found_by[i]))
     return len(case.record(verdicts))
 
 
 def _import_detections(case: Case, rows: list[Row]) -> int:
-    detections = case.detections()
     cells = _cells(rows)
-    cells = cells[~match(cells.boxes, present_cells(detections.cells, case.annotations()).cells.boxes).covered]
+    cells = cells[~match(cells.boxes, present_cells(case.detections().cells, case.annotations()).cells.boxes).covered]
     if len(cells):
-        size = detections.tile_size or IMPORT_TILE
-        run = case.start_run("", "import", "file")
-        case.write_tiles(run, _tiles(detections.cells, cells, size))
-        case.finish_run(run, "done")
+        case.import_detections(cells)
     return len(cells)
 
-
-def _tiles(present: Cells, new: Cells, size: int) -> Iterator[tuple[int, int, int, Cells]]:
-    """Sort `new` cells into tiles, each with the cells that are `present` in it: a tile is replaced as a whole."""
-    there = dict(by_tile(present, size))
-    for (x, y), cells in by_tile(new, size):
-        yield x, y, size, Cells.concatenate([there.get((x, y), Cells()), cells])

@@ -1,8 +1,7 @@
-"""What the models found: runs of a detector, one row a tile."""
+"""What the models found: runs of a detector, one row a tile. Beside it cells that were imported, until a model looks."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -29,13 +28,9 @@ _PRESENT = """
     SELECT {columns}, MAX(run) AS run FROM tiles
     WHERE size = COALESCE(?, (SELECT size FROM tiles ORDER BY run DESC LIMIT 1)) {which} GROUP BY x, y
 """
-# in tiles of another size, in which no model has looked anywhere
-_IMPORTED_ALONE = """
-    SELECT run, cells FROM tiles WHERE size != ? AND size NOT IN (
-        SELECT size FROM tiles JOIN runs ON runs.id = tiles.run WHERE model_id != ''
-    )
-"""
 _SAVE_TILE = "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?)"
+_DROP_IMPORTED = "DELETE FROM imported WHERE x >= ? AND x < ? AND y >= ? AND y < ?"
+_IMPORT_TILE = 1024  # side of the tiles of imported cells where there is no grid yet
 _OF_MODEL = "AND run IN (SELECT id FROM runs WHERE model_id = ?)"
 
 
@@ -61,15 +56,15 @@ class Detections:
     cells : Cells
         Level-0 pixels.
     model_ids : dict of int to str
-        The model of each run that has looked anywhere.
+        The model of each run that has looked anywhere; "" under 0.
     tiles : int64 (m, 2)
-        (x, y) of the tiles scanned, with and without cells.
+        (x, y) of the tiles scanned, with and without cells; after them those with imported cells, scanned or not.
     runs : int64 (m,)
-        The run that looked at each of them last.
+        The run that looked at each of them last; 0 where the cells are imported.
     counts : int64 (m,)
         How many of `cells`, which are in the order of the tiles, each tile has.
     tile_size : int
-        Their side; 0 where nothing was scanned.
+        Their side; 0 where there are none.
     """
 
     cells: Cells
@@ -83,7 +78,7 @@ class Detections:
         return len(self.cells)
 
     def by_tile(self) -> Iterator[tuple[int, int, int, slice]]:
-        """Give for each tile its x and y, the run that looked at it last, and which of `cells` are its."""
+        """Give for each tile its x and y, the run that looked at it last, and which of `cells` are that run's."""
         end = 0
         for (x, y), run, n in zip(self.tiles.tolist(), self.runs.tolist(), self.counts.tolist(), strict=True):
             start, end = end, end + n
@@ -106,9 +101,8 @@ class ScanRecord(Record):
     def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells, looks: Looks | None = None) -> None:
         """Save one tile of a run, and what its cells look like; see :meth:`write_tiles`."""
         with self._store.transaction(durable=False) as connection:
-            if connection.execute("SELECT 1 FROM tiles WHERE run = ? LIMIT 1", (run,)).fetchone() is None:
-                _carry_imported(connection, size)
             connection.execute(_SAVE_TILE, _row(run, (x, y, size, cells)))
+            connection.execute(_DROP_IMPORTED, (x, x + size, y, y + size))
             if looks is not None and looks.size:
                 row = (run, int(size), int(x), int(y), np.ascontiguousarray(looks, "<f2").tobytes())
                 connection.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", row)
@@ -118,6 +112,17 @@ class ScanRecord(Record):
         rows = [_row(run, tile) for tile in tiles]
         with self._store.transaction(durable=False) as connection:
             connection.executemany(_SAVE_TILE, rows)
+            places = ((x, x + size, y, y + size) for _, x, y, size, *_ in rows)
+            connection.executemany(_DROP_IMPORTED, places)
+
+    def import_detections(self, cells: Cells) -> None:
+        """Save cells that no model of ours has found, all or none; a model that looks at their place replaces them.
+
+        Raises CaseError.
+        """
+        rows = [(*centre, cells[i : i + 1].to_bytes()) for i, centre in enumerate(cells.centres.tolist())]
+        with self._store.transaction() as connection:
+            connection.executemany("INSERT INTO imported VALUES (?, ?, ?)", rows)
 
     def finish_run(self, run: int, state: RunState = "done") -> None:
         """Note how a run ended. Its tiles stay in any case. Raises CaseError."""
@@ -138,7 +143,8 @@ class ScanRecord(Record):
         return any(run.state == "done" for run in self.runs())
 
     def detections(self, model_id: str | None = None, size: int | None = None) -> Detections:
-        """Return what was found at each place by the run that looked at it last, or by the last one of a model.
+        """Return what was found at each place by the run that looked at it last, and imported cells, or what was found
+        by the last run of a model.
 
         Places are the tiles of the grid (tile size) that the newest run used; what was found on another grid is kept
         in the file, but not shown. It is returned where its `size` is given. Raises CaseError.
@@ -147,23 +153,34 @@ class ScanRecord(Record):
             which, values = ("", (size,)) if model_id is None else (_OF_MODEL, (size, model_id))
             rows = connection.execute(_PRESENT.format(columns="x, y, size, n, cells", which=which), values).fetchall()
             sql = "SELECT id, model_id FROM runs WHERE id IN (SELECT run FROM tiles) ORDER BY id"
-            model_ids = dict(connection.execute(sql).fetchall())
-        try:
-            cells = Cells.from_bytes(b"".join(row[4] for row in rows))
-            cells.labels = self._taxonomy.merged(cells.labels)
-        except (ValueError, IndexError):
-            cells = Cells()
-        counts = np.array([row[3] for row in rows], np.int64)
+            model_ids = {0: "", **dict(connection.execute(sql).fetchall())}
+            imported = connection.execute("SELECT cell FROM imported").fetchall() if model_id is None else []
+        cells, brought_in = self._cells(row[4] for row in rows), self._cells(row[0] for row in imported)
+        tile_size = rows[0][2] if rows else size or _IMPORT_TILE if imported else 0
+        beside = list(_by_tile(brought_in, tile_size))
+        counts = np.array([row[3] for row in rows] + [len(part) for _, part in beside], np.int64)
+        cells = Cells.concatenate([cells, *(part for _, part in beside)])
         if len(cells) != counts.sum():
-            raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.")
+            raise self._damaged()
         return Detections(
             cells,
             model_ids,
-            np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),
-            np.array([row[5] for row in rows], np.int64),
+            np.array([row[:2] for row in rows] + [place for place, _ in beside], np.int64).reshape(-1, 2),
+            np.array([row[5] for row in rows] + [0] * len(beside), np.int64),
             counts,
-            rows[0][2] if rows else 0,
+            tile_size,
         )
+
+    def _cells(self, blobs: Iterable[bytes]) -> Cells:
+        try:
+            cells = Cells.from_bytes(b"".join(blobs))
+            cells.labels = self._taxonomy.merged(cells.labels)
+        except (ValueError, IndexError):
+            raise self._damaged() from None
+        return cells
+
+    def _damaged(self) -> CaseError:
+        return CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.")
 
     def looks(self, run: int, x: int, y: int, size: int, n: int) -> Looks:
         """Return what the `n` cells look like that a run found in a tile, in their order; none, (0, 0), where it did
@@ -177,7 +194,7 @@ class ScanRecord(Record):
         try:
             return np.frombuffer(row[0], "<f2").reshape(n, -1)
         except ValueError:
-            raise CaseError(f"The detections in {self._store.path} are damaged. Detect again in a new case.") from None
+            raise self._damaged() from None
 
     def scanned(self, model_id: str, size: int) -> set[tuple[int, int]]:
         """Return (x, y) of the tiles whose present cells come from the model: no need to look there again.
@@ -190,23 +207,12 @@ class ScanRecord(Record):
             return set(connection.execute(sql, (None, model_id, size)).fetchall())
 
 
-def by_tile(cells: Cells, size: int) -> Iterator[tuple[tuple[int, int], Cells]]:
+def _by_tile(cells: Cells, size: int) -> Iterator[tuple[tuple[int, int], Cells]]:
     """Sort `cells` into tiles of `size` by their centres; give (x, y) of each that has some, and those."""
     homes, of = np.unique(np.floor(centres_of(cells.boxes) / size).astype(np.int64), axis=0, return_inverse=True)
     order, ends = np.argsort(of.ravel(), kind="stable"), np.cumsum(np.bincount(of.ravel(), minlength=len(homes)))
     for (column, row), start, end in zip(homes.tolist(), [0, *ends[:-1]], ends, strict=False):
         yield (column * size, row * size), cells[order[start:end]]
-
-
-def _carry_imported(connection: sqlite3.Connection, size: int) -> None:
-    """Sort cells that were imported before any model had looked into tiles of `size`, so that a scan in such tiles
-    replaces them where it looks, and does not put them all out of sight."""
-    rows = connection.execute(_IMPORTED_ALONE, (size,)).fetchall()
-    for run in dict.fromkeys(row[0] for row in rows):
-        cells = Cells.from_bytes(b"".join(row[1] for row in rows if row[0] == run))
-        connection.execute("DELETE FROM tiles WHERE run = ?", (run,))
-        tiles = [_row(run, (x, y, size, part)) for (x, y), part in by_tile(cells, size)]
-        connection.executemany(_SAVE_TILE, tiles)
 
 
 def _row(run: int, tile: Tile) -> tuple[int, int, int, int, int, bytes]:

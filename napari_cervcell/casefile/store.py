@@ -56,12 +56,15 @@ CREATE TABLE rounds (
 );
 """
 
-# a table of its own: ten times as many bytes as the tiles, which are read whole whenever a case is opened
-LOOKS = """
+# Looks have a table of their own: they are ten times as many bytes as the tiles, which are read whole whenever a case
+# is opened. Imported cells are of no model and no grid; `x` and `y` are their centres.
+ADDED_LATER = """
 CREATE TABLE IF NOT EXISTS looks (
     run INTEGER NOT NULL REFERENCES runs (id), size INTEGER NOT NULL, x INTEGER NOT NULL, y INTEGER NOT NULL,
     looks BLOB NOT NULL, PRIMARY KEY (run, size, x, y)
-)
+);
+CREATE TABLE IF NOT EXISTS imported (x REAL NOT NULL, y REAL NOT NULL, cell BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS imported_by_place ON imported (x, y);
 """
 
 
@@ -283,7 +286,8 @@ def _statements(script: str) -> Iterator[str]:
 
 def _add_what_is_new(connection: sqlite3.Connection) -> None:
     # older programs never ask for these, so they make no new format
-    connection.execute(LOOKS)
+    for statement in _statements(ADDED_LATER):
+        connection.execute(statement)
     for table, column, kind in (("events", "drawn", "INTEGER"), ("rounds", "reviewer", "TEXT")):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info ({table})")]
         if column not in columns:

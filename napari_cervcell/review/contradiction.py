@@ -25,8 +25,9 @@ def contradictions(table: CellTable, said: Annotations, classes: int) -> FloatAr
     rows = table.rows_of(said.ids.tolist())
     partner = r["partner"][rows]
     found = partner >= 0
-    later = found & (said.answered != "") & (r["model"][partner] != table.numbers_of(said.answered))
-    lost = ~found & (said.detected_labels >= 0)
+    later = found & (said.answered != "") & (r["model"][partner] != table.models.of(said.answered))
+    now = table.coverage.at(table.index.points[rows])
+    lost = ~found & (said.detected_labels >= 0) & (now >= 0) & (now != table.models.of(said.answered))
     score, share = r["found_score"][partner], r["found_class_score"][partner]
     same = r["found_label"][partner] == said.labels
     agreed = score * np.where(same, share, (1 - share) / max(classes - 1, 1))

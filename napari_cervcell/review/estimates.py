@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,8 @@ def share_of(
     asked are taken to be like those that are `alike`. The interval is Wilson's for a simple sample that would be as
     exact as this one (its effective size, with the share of the population that was asked taken off). A stratum's
     spread is smoothed towards that of those alike: without, few asked that all say the same would pass for certainty.
+    The upper end lies as far from the share as those of the strata that are alike, and of the others, put together by
+    their squares: among many that hold none of the kind as far as anybody has looked, some may have been overlooked.
 
     Parameters
     ----------
@@ -82,22 +85,41 @@ def share_of(
     weights = sizes / sizes.sum()
     known = asked > 0
     shares = hits / np.maximum(asked, 1)
-    expected = np.full(len(sizes), np.average(shares[known], weights=weights[known]))
-    leaning = np.zeros(len(sizes))
-    for here in (alike, ~alike):
-        told = here & known
-        if told.any():
-            expected[here] = np.average(shares[told], weights=weights[told])
-        leaning[here] = (expected[here] * asked[here].sum() + 0.5) / (asked[here].sum() + 1)
-    value = float((weights * np.where(known, shares, expected)).sum())
-    if (asked == sizes).all():
-        return Estimate(value, value, value, n)
+    of_all = np.average(shares[known], weights=weights[known])
+    parts = [(float(weights[h].sum()), _share(sizes[h], asked[h], hits[h], of_all)) for h in (alike, ~alike) if h.any()]
+    together = _Share(
+        sum(w * part.value for w, part in parts),
+        sum(w * part.smooth for w, part in parts),
+        sum(w**2 * part.variance for w, part in parts),
+    )
+    above = math.hypot(*(w * (part.interval()[1] - part.value) for w, part in parts))
+    return Estimate(together.value, together.interval()[0], min(together.value + above, 1.0), n)
+
+
+class _Share(NamedTuple):
+    """A share, what it is smoothed, by which its spread is told, and the variance."""
+
+    value: float
+    smooth: float
+    variance: float
+
+    def interval(self) -> tuple[float, float]:
+        n = self.smooth * (1 - self.smooth) / self.variance if self.variance else math.inf
+        return wilson(self.value, n)
+
+
+def _share(sizes: NDArray[np.int64], asked: NDArray[np.int64], hits: NDArray[np.int64], otherwise: float) -> _Share:
+    """Estimate the share in strata that are alike; where none of them was asked, it is taken to be `otherwise`."""
+    weights = sizes / sizes.sum()
+    known = asked > 0
+    shares = hits / np.maximum(asked, 1)
+    expected = np.average(shares[known], weights=weights[known]) if known.any() else otherwise
+    leaning = (expected * asked.sum() + 0.5) / (asked.sum() + 1)
     smooth = (hits + _SMOOTHING * leaning) / (asked + _SMOOTHING)
     left = 1 - asked / sizes
-    variance = float((weights**2 * left * smooth * (1 - smooth) / np.maximum(asked, 0.5)).sum())
-    middle = float((weights * smooth).sum())
-    low, high = wilson(value, middle * (1 - middle) / variance)
-    return Estimate(value, low, high, n)
+    variance = (weights**2 * left * smooth * (1 - smooth) / np.maximum(asked, 0.5)).sum()
+    value = (weights * np.where(known, shares, expected)).sum()
+    return _Share(float(value), float((weights * smooth).sum()), float(variance))
 
 
 def total_of(

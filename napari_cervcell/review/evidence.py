@@ -20,7 +20,8 @@ class Evidence:
     """The present detections as a population, and what the reviewer has said of a random sample of them.
 
     A verdict tests the model that made the detection; that model's children may have learnt from it. So a cell that
-    was reviewed before the present model looked at its place is none of the population: it is known.
+    was reviewed before the present model was made is none of the population: it is known. One reviewed under a later
+    model, from which the reviewer has gone back, tests the present one too, but chance drew it from other detections.
 
     Attributes
     ----------
@@ -40,6 +41,8 @@ class Evidence:
         All cells of each class that the reviewer has confirmed.
     found_checked, missed_checked : int64 (C,)
         Cells of each class in regions checked under the present model: those that it had found and those that not.
+    any_found : bool
+        Whether there is any detection, reviewed or not.
     """
 
     classes: int
@@ -53,6 +56,7 @@ class Evidence:
     confirmed: IntArray
     found_checked: IntArray
     missed_checked: IntArray
+    any_found: bool = True
 
     @classmethod
     def of(
@@ -68,8 +72,9 @@ class Evidence:
         rows = table.rows_of(said.ids.tolist())
         partner = r["partner"][rows]
         has_partner = partner >= 0
-        models = table.numbers_of(said.model_ids)
-        is_test = has_partner & (models >= 0) & (models == r["model"][partner])
+        models, ages = table.models.of(said.model_ids), table.models.ages_of(said.model_ids)
+        is_own = has_partner & (models >= 0) & (models == r["model"][partner])
+        is_test = is_own | has_partner & (ages > table.models.ages()[r["model"][partner]])
         is_cell = said.states != State.REJECTED
         truth = np.where(is_cell, said.labels, -1).astype(np.int16)
 
@@ -82,12 +87,14 @@ class Evidence:
         place = np.where(waits, r["stratum"] * np.int16(2), np.int16(2 * n))
         place += is_shown
         below, above = np.bincount(place, minlength=2 * n)[: 2 * n].reshape(n, 2).T
-        sample = sample_of(strata, r["lot"][tested], said.drawn[is_test], below + above, r["stratum"], r["lot"], waits)
+        sample = sample_of(
+            strata, r["lot"][tested], (said.drawn & is_own)[is_test], below + above, r["stratum"], r["lot"], waits
+        )
 
         points = table.index.points[rows]
         new_to_it = is_cell & (models >= 0) & (models == table.coverage.at(points))
         inside = np.zeros(len(said), bool)
-        for (x1, y1, x2, y2), model in zip(checked.tolist(), table.numbers_of(checked_models).tolist(), strict=True):
+        for (x1, y1, x2, y2), model in zip(checked.tolist(), table.models.of(checked_models).tolist(), strict=True):
             if model >= 0 and model == table.coverage.over(x1, y1, x2, y2):
                 inside |= (points >= (x1, y1)).all(axis=1) & (points <= (x2, y2)).all(axis=1)
 
@@ -107,6 +114,7 @@ class Evidence:
             count(is_cell),
             count(new_to_it & inside & has_partner),
             count(missed & inside),
+            bool(r["found"].any()),
         )
 
     def asked(self, *, shown: bool = False, label: int | None = None) -> IntArray:

@@ -26,7 +26,8 @@ class ClassFigures(NamedTuple):
     recall : Estimate
         Of the cells of this class in checked regions, the share that the model had found, at whatever score.
     total : Estimate
-        How many cells of this class are on what was scanned.
+        How many cells of this class are on what was scanned; NaN where no model has found anything yet, and no
+        checked region tells what was missed.
     with_missed : bool
         Whether that counts the cells that the model missed, by what checked regions tell; these must hold some cells.
     """
@@ -64,6 +65,8 @@ def figures_of(evidence: Evidence) -> list[ClassFigures]:
         with_missed = rate.asked >= _ENOUGH_CHECKED
         total = over(found, rate) if with_missed else found.plus(float(t.added[label]))
         total = total.plus(float(t.known[label]))
+        if not (t.any_found or with_missed):
+            total = Estimate(math.nan, total.low, math.inf, 0)
         confirmed = float(t.confirmed[label])
         low, high = max(total.low, confirmed), max(total.high, confirmed)
         total = Estimate(max(total.value, confirmed), low, high, total.asked)

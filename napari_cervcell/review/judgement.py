@@ -43,6 +43,6 @@ def verdict_of(said: Said, table: CellTable, drawn: bool) -> Verdict:
         detected_label=detected,
         score=float(r["found_score"][source]) if source >= 0 else np.nan,
         # that of an added cell is the one that has missed it
-        model_id=table.model_id(table.coverage.at(centres_of(box[None]))[0] if source < 0 else r["model"][source]),
+        model_id=table.models.id_of(table.coverage.at(centres_of(box[None]))[0] if source < 0 else r["model"][source]),
         drawn=drawn,
     )

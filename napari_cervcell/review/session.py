@@ -337,7 +337,7 @@ class Session:
         if x1 == x2 or y1 == y2:
             raise ReviewError("A checked region must have some extent on the slide.")
         self.catch_up()
-        self.case.check_region((x1, y1, x2, y2), self._table.model_id(self._table.coverage.over(x1, y1, x2, y2)))
+        self.case.check_region((x1, y1, x2, y2), self._table.models.id_of(self._table.coverage.over(x1, y1, x2, y2)))
         self._follow({})
         inside = self.index.within(x1, y1, x2, y2)
         told = self._is_told(inside) & (self._classes_shown | self.taxonomy.not_hidden)[self.cells.labels[inside]]

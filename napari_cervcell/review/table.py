@@ -17,6 +17,7 @@ from .counts import tally
 from .coverage import Coverage, Scanned
 from .density import squares_of
 from .looks import LooksStore
+from .numbering import ModelNumbers
 from .rows import GrowingIndex, Rows
 from .sampling import lots_of, stratum_of
 from .verdicts import ClassesChanged
@@ -28,7 +29,6 @@ GONE = -1
 that the reviewer has spoken of. No query returns it; it keeps its number, so that no other row's number changes."""
 
 _NONE = np.zeros(0, np.int64)
-_ID = 12  # characters of a model's id that annotations keep
 _FOUND = ("found_label", "found_score", "found_class_score")
 
 _COLUMNS: dict[str, NDArray[Any] | np.generic] = {
@@ -80,8 +80,10 @@ class CellTable:
         What the detections look like.
     coverage : Coverage
         Which models, by their numbers, have looked where.
+    models : ModelNumbers
+        The models that have found the cells, by the numbers in the column "model".
     newest_model : int
-        The number of the model that has scanned last, -1 for none; see :meth:`numbers_of`.
+        The number of the one that has scanned last, -1 for none.
     """
 
     def __init__(self, case: Case) -> None:
@@ -98,7 +100,7 @@ class CellTable:
         self.annotations = annotations
         self._held = -1
         self._longest_reach = 0.0
-        self._models: list[str] = []
+        self.models = ModelNumbers(self._case)
         self.newest_model = -1
         self._row_of: dict[int, int] = {}
         self._tally: tuple[tuple[float, int], IntArray] | None = None
@@ -106,26 +108,15 @@ class CellTable:
         placed = self._place(np.arange(len(annotations)), {})
         self._match(found, placed)
         self._show(np.arange(len(self.rows)))
-        models = [model for model in dict.fromkeys(reversed(detections.model_ids.values())) if model]  # none imported
+        models = [model for model in dict.fromkeys(reversed(detections.model_ids.values())) if model]
         if models:
-            self.newest_model = self._number(models[0])
+            self.newest_model = self.models.number(models[0])
         if len(models) > 1:
             self._hear(found, self._case.detections(models[1]).cells)
 
     def model_of(self, row: int) -> str:
         """Return the id of the model that found the cell; empty where none did."""
-        return self.model_id(int(self.rows["model"][row]))
-
-    def numbers_of(self, model_ids: NDArray[np.str_]) -> NDArray[np.int16]:
-        """Return the number that each model has in the column "model", -1 where it has found nothing present."""
-        names, which = np.unique(model_ids, return_inverse=True)
-        known = {name[:_ID]: number for number, name in enumerate(self._models) if name}
-        numbers: NDArray[np.int16] = np.array([known.get(name[:_ID], -1) for name in names.tolist()], np.int16)[which]
-        return numbers
-
-    def model_id(self, number: int) -> str:
-        """Return the id of the model of a number, empty for -1."""
-        return self._models[number] if number >= 0 else ""
+        return self.models.id_of(int(self.rows["model"][row]))
 
     def sources_of(self, rows: IntArray) -> IntArray:
         """Return the rows of the detections that `rows` stand for: of a reviewed cell that to which it is matched."""
@@ -272,7 +263,7 @@ class CellTable:
             return
         self._check_classes()
         run = self._case.runs()[-1]
-        self.newest_model = self._number(run.model_id)
+        self.newest_model = self.models.number(run.model_id)
         if any(step.tile.size != self.coverage.tile_size for step in steps):
             self._change_grid()
             return
@@ -307,14 +298,15 @@ class CellTable:
         self._show(np.arange(len(self.rows)))
 
     def _append_all_found(self, detections: Detections) -> IntArray:
-        models = [self._number(detections.model_ids[run]) for run in detections.runs.tolist()]
+        models = [self.models.number(detections.model_ids[run]) for run in detections.runs.tolist()]
         found = self._append_found(detections.cells, np.repeat(np.array(models, np.int16), detections.counts))
         self.coverage = Coverage(detections.tile_size)
         self._tiles: dict[tuple[int, int], IntArray] = {}
         for (x, y, run, which), model in zip(detections.by_tile(), models, strict=True):
-            self._tiles[x, y] = rows = found[which]
-            self.coverage.note(x, y, model)
-            if len(rows):
+            rows = found[which]
+            self._tiles[x, y] = np.concatenate([self._tiles.get((x, y), _NONE), rows])
+            if run:
+                self.coverage.note(x, y, model)
                 self.looks.note(model, run, x, y, detections.tile_size, rows)
         return found
 
@@ -343,11 +335,6 @@ class CellTable:
         labels, scores = opinions(self.index.points[rows], earlier)
         self.rows["earlier_label"][rows] = labels
         self.rows["earlier_score"][rows] = scores
-
-    def _number(self, model_id: str) -> int:
-        if model_id not in self._models:
-            self._models.append(model_id)
-        return self._models.index(model_id)
 
     # --------------------------------------------------------------------------------- how they belong together
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from napari_cervcell.casefile import Case, CaseError, State, Verdict, export_case, import_cells, present_cells
 from napari_cervcell.cells import Cells
+from napari_cervcell.taxonomy import BETHESDA
 
 FORMATS = ["geojson", "coco", "csv"]
 
@@ -195,6 +197,36 @@ def test_detections_brought_in_stay_until_a_model_looks_at_their_place_whatever_
     for x in (0, 976):
         case.write_tile(run, x, 0, 976, Cells())
     assert case.detections().cells.centres[:, 0].tolist() == list(range(2000, 3000, 100))
+
+
+def test_detections_brought_in_leave_those_of_the_model_as_they_are(case: Case, tmp_path: Path) -> None:
+    filled(case)
+    before = case.detections()
+    path = tmp_path / "points.csv"
+    path.write_text("x,y,class,state\n400,400,HSIL,new\n")
+    import_cells(case, path)
+    after = case.detections()
+    np.testing.assert_array_equal(after.cells.boxes[: len(before)], before.cells.boxes)
+    assert [after.model_ids[run] for run in after.runs.tolist()] == ["secret-model"] * 3 + [""]
+
+
+def test_detections_brought_in_keep_their_class_when_a_merge_is_taken_back(case: Case, tmp_path: Path) -> None:
+    filled(case)
+    labels, classes = case.detections().cells.labels, list(BETHESDA.classes)
+    case.taxonomy = replace(BETHESDA, classes=(*classes[:3], replace(classes[3], into=4), *classes[4:]))
+    path = tmp_path / "points.csv"
+    path.write_text("x,y,class,state\n400,400,HSIL,new\n")
+    import_cells(case, path)
+    case.taxonomy = BETHESDA
+    assert case.detections().cells.labels.tolist() == [*labels.tolist(), 4]
+
+
+def test_a_verdict_brought_in_puts_the_model_to_the_test_that_has_found_the_cell(case: Case, tmp_path: Path) -> None:
+    filled(case)
+    path = tmp_path / "points.csv"
+    path.write_text("x,y,class,state\n101,101,NILM,accepted\n400,400,HSIL,added\n")
+    assert import_cells(case, path) == 2
+    assert case.annotations().model_ids[-2:].tolist() == ["secret-model", ""]
 
 
 def test_points_of_qupath_are_one_cell_each(case: Case, tmp_path: Path) -> None:

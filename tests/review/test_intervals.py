@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from napari_cervcell.review.estimates import Estimate, over, share_of, total_of
 from napari_cervcell.review.evidence import Evidence
@@ -129,12 +130,31 @@ def test_a_stratum_of_which_nothing_was_asked_widens_the_interval() -> None:
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
-def test_a_rare_class_is_counted_more_exactly_where_it_is_known_where_to_expect_it() -> None:
-    sizes, asked, hits = np.array([60, 2000, 2000]), np.array([20, 40, 40]), np.array([15, 0, 0])
-    apart = total_of(sizes, asked, hits, np.array([True, False, False]))
-    together = total_of(sizes, asked, hits)
-    assert apart.value == together.value == 45
-    assert apart.high - apart.low < 0.8 * (together.high - together.low)
+@pytest.mark.parametrize("asked", [120, 300, 600])
+def test_where_none_was_seen_some_may_have_been_overlooked(asked: int) -> None:
+    """All ten detections of a rare class are reviewed, and some of the thousands of others, none of which is of it."""
+    sizes, own = np.array([10, 3000, 1500, 2000]), np.array([True, False, False, False])
+    total = total_of(sizes, np.array([10, *[asked // 3] * 3]), np.array([8, 0, 0, 0]), own)
+    assert total.value == 8
+    overlooked = next(n for n in range(6500) if hypergeom.pmf(0, 6500, n, asked) < 0.025)
+    assert total.high == pytest.approx(8 + overlooked, rel=0.15)
+    assert total.low > 2
+
+
+@pytest.mark.parametrize("draws", [200, 400])
+def test_a_rare_class_that_is_mostly_called_by_other_names_is_not_counted_too_surely(draws: int) -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([3000, 1500, 2000, 30, 20, 30])
+    holds = np.array([3, 3, 6, 9, 10, 27])
+    own = np.arange(6) >= 3
+    covered = 0
+    for _ in range(SITTINGS):
+        strata = np.repeat(np.arange(6), sizes)
+        order = np.argsort(drawing_order(rng.random(len(strata), np.float32), strata, sizes))
+        asked = np.bincount(strata[order[:draws]], minlength=6)
+        total = total_of(sizes, asked, rng.hypergeometric(holds, sizes - holds, asked), own)
+        covered += total.low <= holds.sum() <= total.high
+    assert covered / SITTINGS >= 0.93
 
 
 def test_what_was_not_asked_is_taken_to_be_like_its_like() -> None:

@@ -213,3 +213,28 @@ def test_recall_is_of_the_model_whose_cells_are_there(case: Case, scan) -> None:
     recall, total = session.figures()[0][1:3]
     assert math.isnan(recall.value)  # nobody has put "two" to the test
     assert (total.low, total.high) == (130, 130)
+
+
+def test_gone_back_to_a_model_what_was_reviewed_under_a_later_one_tests_it_too(case: Case, scan) -> None:
+    """Half of the cells are right. Of the wrong ones many are rejected under a later model, then it is taken back."""
+    session = Session(None, case, strategy="random")
+    session.add_cells(scan("one", many(0, 2000)))
+    sit(session, 60, lambda x, y: x < 1000)
+    number = case.start_round("one", {})
+    case.finish_round(number, "promoted", {}, b"later", "later", "")
+    session.add_cells(scan("later", [(x + 0.5, *rest) for x, *rest in many(0, 2000)]))
+    wrong = np.flatnonzero((session.states == 0) & (session.cells.centres[:, 0] > 1000))
+    session.reject(wrong[:120])
+    session.add_cells(scan("one", many(0, 2000)))
+    precision, _, total, _ = session.figures()[0]
+    assert precision.low < 0.5 < precision.high
+    assert total.low < 200 < total.high
+    assert precision.asked >= 60
+
+
+def test_where_no_model_has_looked_nothing_is_known_of_the_slide(case: Case) -> None:
+    session = Session(None, case)
+    session.add(500, 500, 4)
+    assert not any(f.enough() for f in session.figures())
+    assert all(math.isnan(f.total.value) for f in session.figures())
+    assert session.figures()[4].total.low == 1

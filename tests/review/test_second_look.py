@@ -58,3 +58,8 @@ def test_of_a_verdict_from_elsewhere_it_is_not_known_what_was_seen(session: Sess
     session.reload()
     assert (session.states == State.REJECTED).sum() == 1
     assert second_look(session) == []
+
+
+def test_where_no_model_has_looked_nothing_speaks_against_a_verdict(case: Case) -> None:
+    case.record([Verdict("accept", (80, 80, 120, 120), 4, detected_label=4, score=0.9)])
+    assert second_look(Session(None, case)) == []
