@@ -210,6 +210,28 @@ class GridIndex:
         rows = np.arange(r1, r2 + 1 if c1 <= c2 else r1) * self._columns
         return self._start[rows + c1], self._start[rows + c2 + 1]
 
+    def pairs(self, centres: FloatArray, reaches: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return all pairs of one of `centres` (m, 2) and a point no further from it than its reach (m,).
+
+        That is int64 (k,) which centre, int64 (k,) which point, and float32 (k,) how far they are apart.
+        """
+        last = np.array([self._columns, self._rows]) - 1
+        lo, hi = (
+            np.floor((centres + sign * reaches[:, None] - self._origin) / self.square).astype(np.int64)
+            for sign in (-1, 1)
+        )
+        lo, hi = np.maximum(lo, 0), np.minimum(hi, last)
+        # a run of the sorted order for every grid row that a centre reaches
+        rows = np.where((lo <= hi).all(axis=1), hi[:, 1] - lo[:, 1] + 1, 0)
+        of = np.repeat(np.arange(len(centres)), rows)
+        row = _counted(lo[:, 1], rows) * self._columns
+        start, end = self._start[row + lo[of, 0]], self._start[row + hi[of, 0] + 1]
+        point = self._order[_counted(start, end - start)]
+        of = np.repeat(of, end - start)
+        distance = np.hypot(*(self.points[point] - centres[of]).T)
+        inside = distance <= reaches[of]
+        return of[inside], point[inside], distance[inside]
+
     def nearest(self, x: float, y: float, radius: float) -> int | None:
         """Return the index of the point nearest to (x, y) no further than `radius` away, or None."""
         near = self.within(x - radius, y - radius, x + radius, y + radius)
@@ -218,3 +240,9 @@ class GridIndex:
         distance = np.hypot(*(self.points[near] - np.array([x, y], np.float32)).T)
         best = int(np.argmin(distance))
         return int(near[best]) if distance[best] <= radius else None
+
+
+def _counted(starts: IntArray, counts: IntArray) -> IntArray:
+    """Return ``start, start + 1, ...``, as many as `counts` says, for every start, one after the other."""
+    counted: IntArray = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    return counted

@@ -32,6 +32,21 @@ def test_the_index_finds_what_a_plain_search_finds(points: np.ndarray, data: st.
     assert len(plain) <= index.at_most(x1, y1, x2, y2) <= len(about)
 
 
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(2)), elements=coordinates),
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 8), st.just(2)), elements=coordinates),
+    st.floats(0, 3000, width=32),
+)
+def test_pairs_are_those_that_a_plain_search_finds(points: np.ndarray, centres: np.ndarray, reach: float) -> None:
+    reaches = np.linspace(0, reach, len(centres), dtype=np.float32)
+    of, near, distances = GridIndex(points).pairs(centres, reaches)
+    apart = np.hypot(*(points[None] - centres[:, None]).transpose(2, 0, 1))
+    assert set(zip(of.tolist(), near.tolist(), strict=True)) == set(
+        zip(*(i.tolist() for i in np.nonzero(apart <= reaches[:, None])), strict=True)
+    )
+    np.testing.assert_array_equal(distances, apart[of, near])
+
+
 def test_nearest_is_the_nearest_within_the_radius() -> None:
     index = GridIndex(np.array([[0, 0], [10, 0], [1000, 1000]], np.float32))
     assert index.nearest(6, 0, 20) == 1

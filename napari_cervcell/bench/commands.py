@@ -20,8 +20,10 @@ def add_screenshots(command: Command, tell: Tell) -> None:
     """Add ``screenshots``; `command` takes a name, what runs and what is said of it, and returns the parser."""
 
     def run(options: argparse.Namespace) -> dict[str, Any]:
+        from .scenes import SCENES
         from .screenshots import LOOKS, take_screenshots
 
+        _check_known(options.only, SCENES, "scene")
         looks = [look for look in LOOKS if not options.theme or look[0] == options.theme]
         try:
             return take_screenshots(options.out, looks=looks, only=options.only, cells=options.cells, progress=tell)
@@ -33,6 +35,11 @@ def add_screenshots(command: Command, tell: Tell) -> None:
     shots.add_argument("--theme", choices=["dark", "light"], help="only this one")
     shots.add_argument("--only", nargs="+", metavar="SCENE", help="only these, e.g. reviewing gallery")
     shots.add_argument("--cells", type=int, default=300_000, help="in the scenes with many (default: %(default)s)")
+
+
+def _check_known(asked: Sequence[str] | None, known: Sequence[str], kind: str) -> None:
+    if unknown := set(asked or ()) - set(known):
+        raise CervcellError(f"There is no {kind} {', '.join(sorted(unknown))}. There are {', '.join(known)}.")
 
 
 def add_benchmarks(command: Command, devices: Sequence[str], tell: Tell) -> None:
@@ -56,9 +63,7 @@ def add_benchmarks(command: Command, devices: Sequence[str], tell: Tell) -> None
     def run_streaming(options: argparse.Namespace) -> dict[str, Any]:
         from .streaming import FIGURES, Streaming
 
-        unknown = set(options.only or ()) - set(FIGURES)
-        if unknown:
-            raise CervcellError(f"There is no figure {', '.join(sorted(unknown))}. There are {', '.join(FIGURES)}.")
+        _check_known(options.only, FIGURES, "figure")
         figures = options.only or FIGURES
         return measured(
             Streaming(options.slide, figures, options.repeats, options.seconds, options.steps, tell), options

@@ -77,6 +77,7 @@ class Overlaid:
             side = max(4096, round(_SPACING * self.cells**0.5))
             make_slide(path, side, side)
         else:
+            open_slide(self.slide).close()  # an error is about the slide, not the link to it
             path = folder / self.slide.name
             path.symlink_to(self.slide.resolve())
         with open_slide(path) as slide, open_case(path.with_name(path.name + ".cervcell"), slide) as case:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__: list[str] = []
+__all__ = ["SCENES"]
 
 _CLOSE = (5400.0, 4100.0, 5900.0, 4500.0)  # level-0 px
 _PATIENCE = 240.0  # seconds

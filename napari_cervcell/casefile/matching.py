@@ -66,18 +66,12 @@ def match(detected: NDArray[np.float32], annotated: NDArray[np.float32]) -> Matc
     covered = np.zeros(len(detected), bool)
     if not len(annotated):
         return Match(partners, covered)
-    index = GridIndex(centres_of(detected))
-    centres = centres_of(annotated)
     reaches = (annotated[:, 2:] - annotated[:, :2]).mean(axis=1) / 2
-    pairs: list[tuple[float, int, int]] = []
-    for a, ((x, y), reach) in enumerate(zip(centres.tolist(), reaches.tolist(), strict=True)):
-        near = index.within(x - reach, y - reach, x + reach, y + reach)
-        distances = np.hypot(*(index.points[near] - centres[a]).T)
-        inside = distances <= reach
-        covered[near[inside]] = True
-        pairs += [(d, a, i) for d, i in zip(distances[inside].tolist(), near[inside].tolist(), strict=True)]
+    of, near, distances = GridIndex(centres_of(detected)).pairs(centres_of(annotated), reaches)
+    covered[near] = True
+    nearest_first = np.lexsort((near, of, distances))
     taken: set[int] = set()
-    for _, a, i in sorted(pairs):
+    for a, i in zip(of[nearest_first].tolist(), near[nearest_first].tolist(), strict=True):
         if partners[a] < 0 and i not in taken:
             partners[a] = i
             taken.add(i)

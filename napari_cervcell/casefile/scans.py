@@ -1,4 +1,4 @@
-"""What the models found: runs of a detector, one row a tile. Beside it cells that were imported, until a model looks."""
+"""What the models found: runs of a detector, one row a tile. Imported cells stand beside it until a model looks."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def case_path_for(slide: Slide) -> Path:
     """
     beside = default_case_path(slide.path)
     is_sample = slide.path.resolve() == sample_slide().resolve()
-    if not is_sample and (beside.exists() or os.access(beside.parent, os.W_OK)):
+    if not is_sample and (os.path.exists(beside) or os.access(beside.parent, os.W_OK)):
         return beside
     folder = data_folder() / "cases"
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,10 +31,10 @@ def known_case(slide_path: Path) -> Path | None:
     """Return the case file of a slide if there is one yet; the slide itself is opened only where that cannot be told
     without. Raises SlideError."""
     beside = default_case_path(slide_path)
-    if beside.exists():
+    if os.path.exists(beside):  # not Path.exists, which raises where one may not look
         return beside
     if not any((data_folder() / "cases").glob(f"*{SUFFIX}")):
         return None
     with open_slide(slide_path) as slide:
         path = case_path_for(slide)
-    return path if path.exists() else None
+    return path if os.path.exists(path) else None

@@ -91,23 +91,24 @@ class Report:
         """
         path, total = Path(path), sum(len(c.cells) for c in self.classes)
         spare_sources(path)
-        done = 0
+        done = readable = 0
         sections = []
         for of_class in (c for c in self.classes if c.cells):
             figures = []
             for cell in of_class.cells:
-                figures.append(_figure(cell, _picture(slide, cell)))
-                done += 1
+                picture = _picture(slide, cell)
+                figures.append(_figure(cell, picture))
+                done, readable = done + 1, readable + (picture is not None)
                 tell(done, total)
             sections.append(_section(of_class, figures))
         try:
             with written_whole(path) as part:
-                part.write_text(self._html("".join(sections)), encoding="utf-8")
+                part.write_text(self._html("".join(sections)), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise ReviewError(
                 f"Cannot write the report to {path}: {error.strerror or error}. Choose another place."
             ) from None
-        return total
+        return readable
 
     def _html(self, pictures: str) -> str:
         facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.facts)

@@ -93,6 +93,17 @@ class GrowingIndex:
         found = [first + run.within(x1, y1, x2, y2) for first, run in self._runs]
         return np.concatenate([*found, self._indexed + np.flatnonzero(inside)])
 
+    def pairs(self, centres: FloatArray, reaches: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return all pairs of one of `centres` (m, 2) and a point within its reach (m,); see `GridIndex.pairs`."""
+        runs = [*self._runs, (self._indexed, GridIndex(self.points[self._indexed :]))]
+        found = [
+            (of, first + point, distance)
+            for first, run in runs
+            for of, point, distance in [run.pairs(centres, reaches)]
+        ]
+        of, point, distance = (np.concatenate(part) for part in zip(*found, strict=True))
+        return of, point, distance
+
     def at_most(self, x1: float, y1: float, x2: float, y2: float) -> int:
         """Return a number of points that is not below that in a rectangle: those in the squares of a grid about it."""
         return len(self) - self._indexed + sum(run.at_most(x1, y1, x2, y2) for _, run in self._runs)

@@ -286,7 +286,7 @@ class Session:
 
     def accept(self, which: Which = None) -> None:
         """Say that it is a cell of the class that it has. Raises CaseError, ReviewError."""
-        self._judge(which, lambda row: max(int(self.cells.labels[row]), 0))
+        self._judge(which, np.maximum(self.cells.labels, 0).item)
 
     def reject(self, which: Which = None) -> None:
         """Say that it is no cell, or none to be found. Raises CaseError, ReviewError."""

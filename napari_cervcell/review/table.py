@@ -347,7 +347,7 @@ class CellTable:
         r = self.rows
         frontier, said, found = touched, set(touched.tolist()), set[int]()
         while len(frontier):
-            near = {i for row in frontier.tolist() for i in self._reached_from(row)} - found
+            near = set(self._reached_from(frontier).tolist()) - found
             found |= near
             reaching = self._reaching(np.fromiter(near, np.int64, len(near)))
             frontier = np.array([i for i in reaching if i not in said], np.int64)
@@ -358,13 +358,11 @@ class CellTable:
         self._match(detected, annotated[np.argsort(r["annotation"][annotated])])
         self._show(np.concatenate([rows, detected]))
 
-    def _reached_from(self, row: int) -> list[int]:
-        box = self.rows["box"][row : row + 1]
-        ((x, y),), (reach,) = centres_of(box).tolist(), _reaches(box).tolist()
-        near = self.index.within(x - reach, y - reach, x + reach, y + reach)
-        near = near[self.rows["found"][near]]
-        distances = np.hypot(*(self.index.points[near] - centres_of(box)).T)
-        reached: list[int] = near[distances <= reach].tolist()
+    def _reached_from(self, rows: IntArray) -> IntArray:
+        """Return the rows of the detections within reach of the boxes in any of `rows`, each once."""
+        boxes = self.rows["box"][rows]
+        _, near, _ = self.index.pairs(centres_of(boxes), _reaches(boxes))
+        reached: IntArray = np.unique(near[self.rows["found"][near]])
         return reached
 
     def _reaching(self, detected: IntArray) -> list[int]:

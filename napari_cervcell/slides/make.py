@@ -145,10 +145,10 @@ def _check(path: Path, truth: Path, **given: float) -> None:
             raise SlideError(f"The {name} of a slide to make must be from {low:,} to {high:,}, not {value:,}.")
     if path.suffix.lower() not in _SUFFIXES:
         raise SlideError(f"{path} does not end in {', '.join(_SUFFIXES)}, so it would not be opened as a slide.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise SlideError(f"There is no folder {path.parent} to put {path.name} into.")
     for known in (path, truth):
-        if known.exists():
+        if os.path.exists(known):
             raise SlideError(f"{known} is there already. Choose another name, or delete it first.")
 
 

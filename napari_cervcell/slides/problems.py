@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import CervcellError
@@ -95,7 +98,7 @@ def _cut_short(path: Path) -> str:
 
     size = path.stat().st_size
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _quiet("tifffile"), tifffile.TiffFile(path) as tiff:
             pages = [*tiff.pages, *(tiff.pages.first.pages or ())]  # of an OME-TIFF, the levels are below the first
             end = max(
                 (o + n for p in pages for o, n in zip(p.dataoffsets, p.databytecounts, strict=True)),
@@ -108,6 +111,17 @@ def _cut_short(path: Path) -> str:
     if not pages:
         return "it holds no image"
     return f"it has {size:,} bytes, but its directory points to byte {end:,}" if short else ""
+
+
+@contextlib.contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep a library from printing what is said in the message of an error."""
+    log = logging.getLogger(logger)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _is_tiled(path: Path) -> bool:

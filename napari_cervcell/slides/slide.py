@@ -308,7 +308,8 @@ class Slide:
         top, bottom = _padded(box_y, pad, self.levels[level].height)
         source = Image.fromarray(self._read_level(level, left, top, right - left, bottom - top))
         x, y = (start if start < 0 else self._source.start(level, start) for start in (left, top))
-        box = (box_x[0] - x, box_y[0] - y, box_x[1] - x, box_y[1] - y)
+        # what is read may begin, and so end, a fraction of a pixel before the box does
+        box = (box_x[0] - x, box_y[0] - y, min(box_x[1] - x, right - left), min(box_y[1] - y, bottom - top))
         # Hamming is as free of aliasing as an area mean but, unlike it, right to a fraction of a pixel
         method = Image.Resampling.HAMMING if step > 1 else Image.Resampling.BILINEAR
         return np.asarray(source.resize((columns, rows), method, box))

@@ -33,7 +33,10 @@ def add_window_commands(command: Callable[..., argparse.ArgumentParser]) -> None
 def _review(options: argparse.Namespace) -> None:
     from ..slides.layers import get_reader
     from .app import launch, launch_worklist
+    from .display import has_display
 
+    if not has_display():
+        raise CommandError("There is no display to open a window on. On a server, use cervcell detect and report.")
     is_list = options.slide.suffix.lower() == ".csv" or (
         os.path.isdir(options.slide) and get_reader(str(options.slide)) is None
     )

@@ -235,3 +235,15 @@ def test_copy_of_a_slide_is_open_and_has_its_scale(write_slide, noise) -> None:
     slide.close()
     assert twin.mpp == pytest.approx(0.4)
     np.testing.assert_array_equal(twin.read_region(0, 0, 300, 200), noise)
+
+
+def test_every_place_up_to_the_edge_is_read_where_levels_are_no_exact_halves(
+    write_slide: WriteSlide, noise: NDArray[np.uint8]
+) -> None:
+    """OpenSlide begins to read at whole level-0 pixels, which may lie before those of the level."""
+    rgba = np.dstack([noise[:199, :299], np.full((199, 299), 255, np.uint8)])
+    half = np.ascontiguousarray(rgba[::2, ::2][:99, :149])
+    with open_slide(write_slide([rgba, half], extrasamples=["unassalpha"])) as slide:
+        assert slide.reader == "openslide"
+        for x in np.linspace(0, 250, 60).tolist():
+            assert slide.read_scaled(x, x / 2, slide.width - x, slide.height - x / 2, 2).size
