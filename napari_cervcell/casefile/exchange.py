@@ -183,4 +183,3 @@ def _import_detections(case: Case, rows: list[Row]) -> int:
     if len(cells):
         case.import_detections(cells)
     return len(cells)
-

@@ -20,6 +20,8 @@ from napari_cervcell.slides import Slide, SlideError, open_slide, sample_slide
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .conftest import WriteSlide
+
 WIDTH, HEIGHT = 1021, 767
 
 
