@@ -139,6 +139,8 @@ class Annotations:
         Whether that verdict was asked for because the cell was drawn at random.
     answered : str (n,)
         The model that the newest verdict on the cell answered. Empty where it is not known.
+    events : int64 (n,)
+        The id of the event that is the newest verdict on the cell: the greater, the newer.
     """
 
     ids: NDArray[np.int64]
@@ -150,6 +152,7 @@ class Annotations:
     model_ids: NDArray[np.str_]
     drawn: NDArray[np.bool_]
     answered: NDArray[np.str_]
+    events: NDArray[np.int64]
 
     def __getitem__(self, which: Any) -> Annotations:
         """Return the annotations picked by a slice, a mask or an index array."""
@@ -203,7 +206,7 @@ class Fold:
             State.CORRECTED,
         )
         models = first["model"], first["drawn"], rows["model"]
-        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"], *models)
+        columns = (ids, rows["box"], label, states.astype(np.int8), detected, rows["score"], *models, rows["id"])
         arrays = [np.ascontiguousarray(column) for column in columns]
         for array in arrays:
             array.flags.writeable = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,6 +14,11 @@ from .store import CaseError, Record, now
 __all__ = ["Round", "RoundRecord", "RoundState"]
 
 RoundState = Literal["promoted", "candidate", "cancelled", "failed"]
+
+_IN_USE = "It is now in use."
+_OTHER_CHOSEN = (
+    "Meanwhile another model was chosen, and stays in use. This one can be put in use from the list of rounds."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +70,24 @@ class RoundRecord(Record):
         model: bytes | None = None,
         model_id: str = "",
         message: str = "",
-    ) -> None:
-        """Note how a round ended, with the model that it made.
+    ) -> tuple[RoundState, str]:
+        """Note how a round ended, with the model that it made; return the state and the message that were noted.
 
-        A promoted model is in use from then on. A round ends once: raises CaseError where it has ended already (say
-        that it was cancelled just as it was done), and where it cannot be saved.
+        A promoted model is in use from then on, as the message then says: unless somebody chose another model while the
+        round was on its way. What a person chose stays, and the new model is a candidate.
+
+        A round ends once: raises CaseError where it has ended already (say that it was cancelled just as it was done),
+        and where it cannot be saved.
         """
         if state not in get_args(RoundState):
             raise ValueError(f"a round cannot end as {state!r}")
         if state == "promoted" and model is None:
             raise ValueError("a promoted round needs a model")
         with self._store.transaction() as connection:
+            if state == "promoted":
+                if not self._parent_in_use(connection, round_id):
+                    state = "candidate"
+                message = f"{message} {_IN_USE if state == 'promoted' else _OTHER_CHOSEN}".strip()
             changed = connection.execute(
                 "UPDATE rounds SET finished = ?, state = ?, metrics = ?, model = ?, model_id = ?, message = ? "
                 "WHERE id = ? AND state = 'running'",
@@ -84,6 +97,7 @@ class RoundRecord(Record):
                 raise CaseError(f"Round {round_id} of {self._store.path} is not running: it has ended before.")
             if state == "promoted":
                 append_events(connection, self.reviewer, [_in_use(round_id)])
+        return state, message
 
     def rounds(self) -> list[Round]:
         """Return all rounds, oldest first. Raises CaseError."""
@@ -126,10 +140,7 @@ class RoundRecord(Record):
     def active_round(self) -> int | None:
         """The round whose model is in use: the one promoted or chosen last; None for the shipped model."""
         with self._store.access() as connection:
-            row = connection.execute(
-                "SELECT target FROM events WHERE kind = 'round' ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-        return row[0] or None if row else None
+            return _active(connection) or None
 
     def active_model(self) -> tuple[str, bytes] | None:
         """Return (model_id, model file) of the model in use, None for the shipped one. Raises CaseError."""
@@ -152,12 +163,28 @@ class RoundRecord(Record):
         parent = earlier[-1].parent_model_id
         return next((r.id for r in reversed(earlier[:-1]) if r.has_model and r.model_id == parent), None)
 
+    @staticmethod
+    def _parent_in_use(connection: sqlite3.Connection, round_id: int) -> bool:
+        """Say whether the model in use is the one that a round began from."""
+        made = connection.execute(
+            "SELECT m.id FROM rounds r JOIN rounds m ON m.model_id = r.parent_model_id AND m.model IS NOT NULL "
+            "WHERE r.id = ?",
+            (round_id,),
+        ).fetchall()
+        return (_active(connection),) in (made or [(0,)])  # made by no round: the shipped one
+
     def _round(self, round_id: int) -> tuple[str, bytes]:
         with self._store.access() as connection:
             row = connection.execute("SELECT model_id, model FROM rounds WHERE id = ?", (round_id,)).fetchone()
         if row is None or row[1] is None:
             raise CaseError(f"Round {round_id} of {self._store.path} has no model. Choose another round.")
         return str(row[0]), bytes(row[1])
+
+
+def _active(connection: sqlite3.Connection) -> int:
+    """Return the round whose model is in use, 0 for the shipped model."""
+    row = connection.execute("SELECT target FROM events WHERE kind = 'round' ORDER BY id DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _in_use(round_id: int) -> tuple[object, ...]:

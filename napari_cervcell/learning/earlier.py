@@ -12,7 +12,7 @@ from ..models import Model
 from ..slides import Slide, open_slide
 from ..taxonomy import Taxonomy
 from .fields import Field
-from .known import Known, annotated_windows, held_back, in_turn, read_windows, window_side
+from .known import Known, annotated_windows, in_turn, read_windows, window_side
 
 __all__ = ["NO_EARLIER", "Earlier", "earlier_cases"]
 
@@ -29,12 +29,12 @@ class Earlier:
     ----------
     cases : tuple of (Slide, Known)
         Those that are at hand, each slide with what is known of it.
-    missing : int
-        How many are not: the case file or its slide has gone, or names other classes.
+    missing : tuple of str
+        Of each that cannot be used, why: say, the case file or its slide has gone, or names other classes.
     """
 
     cases: tuple[tuple[Slide, Known], ...] = ()
-    missing: int = 0
+    missing: tuple[str, ...] = ()
 
     def fields(self, mpp: float, side: int, rim: float) -> Iterator[Field]:
         """Cut what they teach into windows of `side` px at `mpp` with `rim` px around each.
@@ -42,15 +42,13 @@ class Earlier:
         Where there is too much, every case gives as many: those of its newest corrections of every class.
         """
         for slide, known in self.cases:
-            learnt = known.annotations[~held_back(known.annotations.ids)]
-            windows = annotated_windows(in_turn(learnt), window_side(slide, mpp, side))
+            windows = annotated_windows(in_turn(known.learnt), window_side(slide, mpp, side))
             yield from read_windows(slide, known, mpp, windows[: _WINDOWS // len(self.cases)], side, rim)
 
     def judges(self) -> Iterator[tuple[Slide, Annotations]]:
         """Yield of each case the corrections that were held back: they tell what has been forgotten."""
         for slide, known in self.cases:
-            kept = in_turn(known.annotations[held_back(known.annotations.ids)])
-            yield slide, kept[: _JUDGES // len(self.cases)]
+            yield slide, in_turn(known.judges)[: _JUDGES // len(self.cases)]
 
 
 NO_EARLIER = Earlier()
@@ -58,29 +56,43 @@ NO_EARLIER = Earlier()
 
 @contextmanager
 def earlier_cases(model: Model, case: Case) -> Iterator[Earlier]:
-    """Give the cases that `model` learnt from before `case`, their slides open until the block is left."""
+    """Give the cases that `model` learnt from before `case`, their slides open until the block is left.
+
+    Cases of the same slide are none of them: they say what is held back here, and perhaps the contrary.
+    """
     with ExitStack() as stack:
         there: list[tuple[Slide, Known]] = []
-        missing = 0
+        missing: list[str] = []
         for uid in [uid for uid in model.card.get("learnt_from", []) if uid != case.uid][-_CASES:]:
             try:
-                slide, known = _opened(str(uid), case.taxonomy)
-            except CervcellError:
-                missing += 1
+                opened = _opened(str(uid), case.taxonomy, case.fingerprint)
+            except CervcellError as error:
+                missing.append(str(error))
             else:
-                there.append((stack.enter_context(slide), known))
-        yield Earlier(tuple(there), missing)
+                if opened is not None:
+                    there.append((stack.enter_context(opened[0]), opened[1]))
+        yield Earlier(tuple(there), tuple(missing))
 
 
-def _opened(uid: str, taxonomy: Taxonomy) -> tuple[Slide, Known]:
+def _opened(uid: str, taxonomy: Taxonomy, fingerprint: str) -> tuple[Slide, Known] | None:
+    """Return the slide of a case, and what is known of it; None where it is of the slide with `fingerprint`.
+
+    Raises CaseError and SlideError.
+    """
     path = place_of(uid)
     if path is None:
-        raise CaseError(f"Nobody knows where the case {uid} is.")
+        raise CaseError("It is not known where it is. Open it once on this machine.")
     with Case.open(path) as case:
+        if case.uid != uid:
+            raise CaseError(f"{path} is another case by now. Open the earlier one where it is now.")
+        if case.fingerprint == fingerprint:
+            return None
+        if not taxonomy.continues(case.taxonomy):
+            raise CaseError(f"{path} names other classes.")
         slide = open_slide(case.slide_path, mpp=case.mpp)
         try:
-            if (case.uid, case.fingerprint) != (uid, slide.fingerprint) or not taxonomy.continues(case.taxonomy):
-                raise CaseError(f"{path} is another case by now, or names other classes.")
+            if case.fingerprint != slide.fingerprint:
+                raise CaseError(f"{slide.path} is not the slide of {path}. Open that case with its slide.")
             known = Known.of(case, slide)
             said = known.annotations  # classes may have been merged since
             return slide, replace(known, annotations=replace(said, labels=taxonomy.merged(said.labels)))

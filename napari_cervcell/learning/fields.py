@@ -57,6 +57,8 @@ class Field:
         Places that say nothing to the trainer, e.g. corrections held back to judge the model.
     opinion : Opinion, optional
         What a teacher thinks of it.
+    withheld : float32 (i, 4)
+        Those of the places left out that are cells in the image, as far as anybody knows; they count as not labelled.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Field:
     checked: NDArray[np.float32] = field(default_factory=_no_boxes)
     left_out: NDArray[np.float32] = field(default_factory=_no_boxes)
     opinion: Opinion | None = None
+    withheld: NDArray[np.float32] = field(default_factory=_no_boxes)
 
 
 def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | None = None) -> list[Field]:
@@ -95,6 +98,8 @@ def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | N
         path = folder / "images" / name
         try:
             with Image.open(path) as image:
+                if image.mode == "F" or image.mode.startswith("I"):  # which Pillow would cut off at 255
+                    raise DataError(f"{path} has more than 8 bits a pixel. Convert it to RGB of 8 bits first.")
                 rgb = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError) as error:
             raise DataError(f"Cannot read the image {path}: {error}.") from None
@@ -158,7 +163,12 @@ def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
         for annotation in coco["annotations"]:
             if annotation.get("iscrowd"):
                 continue  # a box around many
-            x, y, w, h = annotation["bbox"]
+            x, y, w, h = map(float, annotation["bbox"])
+            if not (math.isfinite(x + y + w + h) and w >= 0 and h >= 0):
+                raise DataError(
+                    f"{path} gives a cell in {files[annotation['image_id']]} the box {annotation['bbox']}, which is no "
+                    "x, y, width, height. Correct it or take it out."
+                )
             boxes, labels, _, _ = entries[files[annotation["image_id"]]]
             boxes.append([x, y, x + w, y + h])
             labels.append(_label(taxonomy, classes[annotation["category_id"]], path))
@@ -170,7 +180,7 @@ def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
 def split_names(table: str | Path, split: str) -> list[str]:
     """Return the images whose column ``split`` in the CSV file `table` is `split`. Raises DataError."""
     try:
-        with Path(table).open(newline="", encoding="utf-8") as f:
+        with Path(table).open(newline="", encoding="utf-8-sig") as f:
             names = [row["image"] for row in csv.DictReader(f) if row["split"] == split]
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"Cannot read the columns image and split of {table} ({error!r}).") from None
@@ -186,7 +196,7 @@ def class_names(folder: str | Path) -> list[str]:
     path = points if points.is_file() else next(iter(sorted(folder.glob("*.json"))), points)
     try:
         if path == points:
-            with path.open(newline="", encoding="utf-8") as f:
+            with path.open(newline="", encoding="utf-8-sig") as f:
                 return sorted({row["class"] for row in csv.DictReader(f)})
         coco: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         used = {a["category_id"] for a in coco["annotations"]}

@@ -86,9 +86,9 @@ def fit(
 
     It is a `Network`, or what answers as one to what `sampler` draws; of the latter nothing can be `frozen`.
 
-    `on_step` may raise to stop. Raises FloatingPointError where the loss is no longer a number; then nothing that is
-    returned elsewhere has been touched. It trains on the device that `network` is on; `objective` holds its numbers and
-    its generator there too.
+    `on_step` may raise to stop. Raises FloatingPointError where the loss, or at the end a weight, is no longer a
+    number; then nothing that is returned elsewhere has been touched. It trains on the device that `network` is on;
+    `objective` holds its numbers and its generator there too.
     """
     device = next(network.parameters()).device
     network.train()
@@ -125,6 +125,8 @@ def fit(
             objective.balance.reset()
         if on_step is not None:
             on_step(Step(step, done, losses, time.monotonic() - start, balance), averaged)
+    if not all(torch.isfinite(part).all() for part in averaged.state_dict().values()):  # by the last step
+        raise FloatingPointError("the weights are no longer numbers")
     return averaged
 
 

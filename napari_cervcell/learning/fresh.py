@@ -91,7 +91,7 @@ def fresh_model_of(case: Case, slide: Slide) -> Model:
             f"Draw at least {_FEWEST}, then begin again."
         )
     fields = case_fields(slide, known, (slide.mpp or 1.0) * median_side(boxes) / _BOX)
-    return fresh_model(case.taxonomy, [replace(f, boxes=np.concatenate([f.boxes, f.left_out])) for f in fields], 0)
+    return fresh_model(case.taxonomy, [replace(f, boxes=np.concatenate([f.boxes, f.withheld])) for f in fields], 0)
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ class TrainingProcess:
     def prepare(self) -> None:
         """Look, in the background, at what a quick round would look at now. During a round this does nothing."""
         if not self._busy:
-            with suppress(OSError):  # no process can be started: the next round will say so
+            with suppress(OSError, RuntimeError):  # no process can be started: the next round will say so
                 self._order({"do": "prepare"})
 
     def start(
@@ -74,10 +74,9 @@ class TrainingProcess:
         """
         if self._busy:
             raise RuntimeError("a round is running")
-        self._busy, self._cancelled = True, False
         try:
             self._order({"do": "round", "quick": quick, "seconds": seconds, "seed": seed, "reviewer": reviewer})
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self._busy = False
             reason = "there is not enough memory" if lacks_memory(error) else str(error)
             text = (
@@ -116,31 +115,44 @@ class TrainingProcess:
                 return
 
     def _order(self, order: dict[str, Any]) -> None:
-        """Give an order to the process, started if there is none. Raises OSError where it cannot be."""
+        """Give an order to the process, started if there is none. Raises what :meth:`_started` does."""
         with self._lock:
             if not self.alive:
-                self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                    encoding="utf-8",
-                )  # fmt: skip
-                threading.Thread(
-                    target=self._listen, args=(self._process,), name="cervcell-trainer", daemon=True
-                ).start()
+                self._process = self._started()
+            if order["do"] == "round":
+                self._busy, self._cancelled = True, False
             assert self._process is not None
             assert self._process.stdin is not None
-            with suppress(OSError):  # it has just died: who listens to it will say so
+            with suppress(OSError, ValueError):  # it has just died: who listens to it will say so
                 self._process.stdin.write(json.dumps(order) + "\n")
                 self._process.stdin.flush()
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        """Hand on what the process says until it ends, then say how, if it left a round unfinished."""
+    def _started(self) -> subprocess.Popen[str]:
+        """Start a process, and two threads that listen to it. Raises OSError or RuntimeError where that cannot be."""
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            encoding="utf-8",
+        )  # fmt: skip
         last_words: list[str] = []
-        number = None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
         reader = threading.Thread(target=last_words.extend, args=(process.stderr,), daemon=True)
-        reader.start()
+        listener = threading.Thread(
+            target=self._listen, args=(process, reader, last_words), name="cervcell-trainer", daemon=True
+        )
+        try:
+            reader.start()
+            listener.start()
+        except RuntimeError:  # there are too many threads, and nobody would listen to it
+            process.kill()
+            if reader.ident is not None:
+                reader.join()
+            _put_away(process)
+            raise
+        return process
+
+    def _listen(self, process: subprocess.Popen[str], reader: threading.Thread, last_words: list[str]) -> None:
+        """Hand on what the process says until it ends, then say how, if it left a round unfinished."""
+        number = None
+        assert process.stdout is not None
         for line in process.stdout:
             try:
                 message: dict[str, Any] = json.loads(line)
@@ -152,12 +164,10 @@ class TrainingProcess:
                 self._busy = False
             self._messages.put(message)
         reader.join()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            with suppress(OSError):
-                pipe.close()
-        if not self._busy:
-            return
+        _put_away(process)
+        with self._lock:
+            if not self._busy or process is not self._process:  # or it ended idle, and another one does the round
+                return
         state: RoundState
         if self._cancelled:
             state, text = "cancelled", "The round was cancelled."
@@ -171,3 +181,12 @@ class TrainingProcess:
                 case.finish_round(number, state, message=text)
         self._busy = False
         self._messages.put({"kind": state, "round": number, "message": text})
+
+
+def _put_away(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of a process, and close what leads to it."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()

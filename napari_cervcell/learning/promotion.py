@@ -17,7 +17,6 @@ from ..slides import Slide
 from ..taxonomy import Taxonomy
 from .earlier import NO_EARLIER, Earlier
 from .fields import Field
-from .known import held_back
 from .recipe import recipe_for
 
 __all__ = ["Measure", "Outcome", "compared", "is_worse", "judge"]
@@ -95,14 +94,13 @@ def compared(
     model: Model,
     parent: Model,
     slide: Slide,
-    annotations: Annotations,
+    kept: Annotations,
     watched: list[Field],
     measure: Measure,
     earlier: Earlier = NO_EARLIER,
 ) -> Outcome:
-    """Judge `model` against `parent` on the corrections held back, also of earlier cases, and, by `measure`, on earlier
-    fields."""
-    kept = annotations[held_back(annotations.ids)]
+    """Judge `model` against `parent` on `kept`, the corrections held back, also on those of earlier cases, and, by
+    `measure`, on earlier fields."""
     metrics: dict[str, Any] = {"held_back": len(kept.ids)}
     worse, lost = False, 0.0
     if len(kept.ids):
@@ -129,11 +127,7 @@ def compared(
         lost = ap[0] - ap[1]
         found += f"; finding cells in earlier fields (AP) {ap[0]:.3f} before, {ap[1]:.3f} after"
     promoted = not worse and lost <= _FORGOTTEN
-    verdict = (
-        "The new model is not worse and is now in use"
-        if promoted
-        else "The new model is worse and is kept as a candidate"
-    )
+    verdict = "The new model is not worse" if promoted else "The new model is worse and is kept as a candidate"
     return Outcome(model, promoted, metrics, f"{verdict}: {found}.")
 
 
@@ -143,14 +137,15 @@ def _forgotten(model: Model, parent: Model, earlier: Earlier) -> tuple[dict[str,
     before, after = (
         np.concatenate([_NOBODY, *(judge(m, *said, model.taxonomy) for said in judges)]) for m in (parent, model)
     )
-    figures: dict[str, Any] = {"replayed": len(earlier.cases), "missing": earlier.missing, "held_back": len(before)}
+    missing = len(earlier.missing)
+    figures: dict[str, Any] = {"replayed": len(earlier.cases), "missing": missing, "held_back": len(before)}
     words = []
     if len(before):
         figures |= {"before": float(before.mean()), "after": float(after.mean())}
         words.append(f"with {len(before)} of earlier cases {before.mean():.0%} before, {after.mean():.0%} after")
-    if earlier.missing:
-        cases = "case was" if earlier.missing == 1 else "cases were"
-        words.append(f"{earlier.missing} earlier {cases} not found and could not be replayed")
+    if missing:
+        why = " ".join(dict.fromkeys(earlier.missing))
+        words.append(f"{missing} earlier {'case' if missing == 1 else 'cases'} could not be used ({why})")
     worse = len(before) > 0 and is_worse(after - before, recipe_for(parent).doubt)
     return figures, worse, "; ".join(words or ["nothing of earlier cases was held back"])
 
@@ -185,4 +180,5 @@ def is_worse(change: NDArray[np.float32], doubt: float) -> bool:
     one there is none), so it is worked out from the usual spread.
     """
     spread = float(change.std(ddof=1)) if len(change) >= _FEW else _SPREAD
-    return float(change.mean()) + doubt * spread / math.sqrt(len(change)) < -_TOLERANCE
+    # asked the other way round, so that what is no number is worse
+    return not float(change.mean()) + doubt * spread / math.sqrt(len(change)) >= -_TOLERANCE

@@ -23,9 +23,9 @@ from .known import (
     Window,
     annotated_windows,
     checked_windows,
-    held_back,
     in_turn,
     read_windows,
+    spread,
     window_side,
 )
 from .newclasses import imprint
@@ -100,7 +100,7 @@ def quick_round(
         model = Model(student.network, card)
 
         say("Comparing with the model in use")
-        outcome = compared(eyes.behind(model), eyes.model, slide, known.annotations, watched, memory.measure, earlier)
+        outcome = compared(eyes.behind(model), eyes.model, slide, known.judges, watched, memory.measure, earlier)
     outcome.model = model
     outcome.metrics["gradient_balance"] = balance
     return outcome
@@ -118,7 +118,7 @@ def prepare(case: Case, slide: Slide, memory: FeatureMemory) -> Iterator[None]:
     eyes = _Eyes(parent, memory)
     for _ in eyes.of_case(slide, known):
         yield
-    yield from eyes.judging(slide, known.annotations[held_back(known.annotations.ids)])
+    yield from eyes.judging(slide, known.judges)
     replay, watched = replayed(case.taxonomy) if recipe_for(parent).replay else ([], [])
     for _ in eyes.of_replay(replay):
         yield
@@ -199,10 +199,9 @@ def quick_windows(known: Known, side: float) -> list[Window]:
     Every rejection that it may learn from is in them. Looking takes time, so those of other corrections are at most
     `_WINDOWS`, chosen by :func:`in_turn`, and those of checked regions half as many, evenly spread.
     """
-    learnt = known.annotations[~held_back(known.annotations.ids)]
+    learnt = known.learnt
     rejected = learnt.states == State.REJECTED
     rejections = dict.fromkeys(annotated_windows(learnt[rejected], side))
     others = [w for w in annotated_windows(in_turn(learnt[~rejected]), side) if w not in rejections]
-    regions = checked_windows(known.checked, side)
-    regions = regions[:: -(-2 * len(regions) // _WINDOWS) or 1]
+    regions = spread(checked_windows(known.checked, side), _WINDOWS // 2)
     return list(dict.fromkeys([*rejections, *others[:_WINDOWS], *regions]))

@@ -23,7 +23,7 @@ from .earlier import earlier_cases
 from .evaluation import evaluate
 from .fields import Field, read_fields
 from .fitting import FitSettings, Step, fit
-from .known import RIM, WINDOW, Known, RoundError, case_fields, held_back, labelled_share
+from .known import RIM, WINDOW, Known, RoundError, case_fields, case_windows, labelled_share, window_side
 from .losses import Schedule, pull_at_half
 from .newclasses import imprint
 from .objective import A_POS, LossName, Objective
@@ -144,18 +144,29 @@ def train_round(
         imprint(student.network, sampler, len(start.taxonomy))
         objective = objective_of(fields + replay + again, student, seed, recipe)
         network, balance = taught(student.network, sampler, objective, settings, case, on_step)
-        model = Model(network, card_of(student, parent, "incremental round", settings, known, seed, case))
+        side = window_side(slide, parent.mpp, WINDOW)
+        seen = known.seen_in(case_windows(known, side), side, side * RIM / WINDOW)
+        model = Model(network, card_of(student, parent, "incremental round", settings, seen, seed, case))
 
         say("Comparing with the model in use")
-        outcome = compared(model, parent, slide, known.annotations, watched, measure, earlier)
+        outcome = compared(model, parent, slide, known.judges, watched, measure, earlier)
     outcome.metrics["gradient_balance"] = balance
     return outcome
 
 
 def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
-    """Return the model that a round starts from, and what it is to learn. Raises CervcellError where it cannot."""
+    """Return the model that a round starts from, and what it is to learn.
+
+    Raises CervcellError where it cannot, and RoundError for another slide than the case's: what was said of cells is
+    true of no other.
+    """
+    if case.fingerprint != slide.fingerprint:
+        raise RoundError(
+            f"The case file {case.path} is of the slide {case.slide_name}, not of {slide.path.name}. "
+            "Open that slide, then begin the round again."
+        )
     parent, known = current_model(case), Known.of(case, slide)
-    if held_back(known.annotations.ids).all() and not len(known.checked):
+    if not len(known.learnt) and not len(known.checked):
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
     return parent, known
 
@@ -245,15 +256,15 @@ def card_of(
     Cases that it has learnt from are in ``learnt_from`` by their ids, the last one last.
     """
     card = student.card
-    learnt = ~held_back(known.annotations.ids)
+    learnt = known.learnt
     card["parent"] = parent.id
     card["learnt_from"] = [*(uid for uid in card.get("learnt_from", []) if uid != case.uid), case.uid]
     card["training"] = {
         "recipe": recipe,
         "progress": settings.progress[1],
         "margin": _margin(parent),
-        "corrections": int(learnt.sum()),
-        "rejections": int((learnt & (known.annotations.states == State.REJECTED)).sum()),
+        "corrections": len(learnt),
+        "rejections": int((learnt.states == State.REJECTED).sum()),
         "mined": len(known.mined),
         "seed": seed,
     }

@@ -107,7 +107,10 @@ def see(
 
     looks = tuple(look(turned) for turned in turns)
     size = (shape[1], shape[0])
-    return Seen(field.name, rgb, mpp, boxes, field.labels, rejected, checked, left_out, looks=looks, size=size, rim=rim)
+    return Seen(
+        field.name, rgb, mpp, boxes, field.labels, rejected, checked, left_out, withheld=mapped(field.withheld),
+        looks=looks, size=size, rim=rim,
+    )  # fmt: skip
 
 
 @torch.no_grad()

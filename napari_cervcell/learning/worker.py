@@ -17,6 +17,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -117,17 +118,21 @@ class _Trainer:
         try:
             with ExitStack() as stack:
                 self._round(*self._opened(stack, reviewer), quick, seconds, seed)
-        except CervcellError as error:
-            _say("failed", message=str(error))
         except Exception as error:
-            if not lacks_memory(error):  # a mistake of ours: the traceback goes to standard error
-                _say("failed", message=f"The round on {self._case} failed: {error!r}. The model in use stays.")
-                raise
-            _say(
-                "failed",
-                message=f"There was not enough memory to train on {self._case}. Nothing is lost, and the model in use "
-                "stays. Close other programs, then try again.",
+            if not isinstance(error, CervcellError) and not lacks_memory(error):  # a mistake of ours
+                traceback.print_exc()
+            _say("failed", message=self._why(error))
+
+    def _why(self, error: BaseException) -> str:
+        """Say in a sentence why a round failed."""
+        if isinstance(error, CervcellError):
+            return str(error)
+        if lacks_memory(error):
+            return (
+                f"There was not enough memory to train on {self._case}. Nothing is lost, and the model in use stays. "
+                "Close other programs, then try again."
             )
+        return f"The round on {self._case} failed: {error!r}. The model in use stays."
 
     def _round(self, case: Case, slide: Slide, quick: bool, seconds: float | None, seed: int) -> None:
         parent = current_model(case)
@@ -162,14 +167,16 @@ class _Trainer:
             )
             outcome.model.card["name"] = f"{parent.card['name'].split(' round ')[0]} round {number}"
             outcome.model.card["metrics"] = outcome.metrics
-            state: RoundState = "promoted" if outcome.promoted else "candidate"
+            wanted: RoundState = "promoted" if outcome.promoted else "candidate"
             model = outcome.model.to_bytes()
-            case.finish_round(number, state, outcome.metrics, model, outcome.model.id, message=outcome.message)
+            state, message = case.finish_round(
+                number, wanted, outcome.metrics, model, outcome.model.id, message=outcome.message
+            )
         except BaseException as error:
             with suppress(CervcellError):  # say, a full disk
-                case.finish_round(number, "failed", message=str(error))
+                case.finish_round(number, "failed", message=self._why(error))
             raise
-        _say("done", round=number, state=state, metrics=outcome.metrics, message=outcome.message)
+        _say("done", round=number, state=state, metrics=outcome.metrics, message=message)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ class Settings:
     @property
     def budgets(self) -> list[int]:
         first = [_FIRST] if self.start is None and self.every > _FIRST else []
-        budgets = [*first, *range(self.every, self.clicks, self.every), self.clicks]
-        return [b for b in budgets if b <= self.clicks]
+        budgets = {*first, *range(self.every, self.clicks, self.every), self.clicks}
+        return sorted(b for b in budgets if b <= self.clicks)
 
     def signature(self) -> dict[str, Any]:
         """Return what must be the same for two sittings to be comparable, JSON-able."""

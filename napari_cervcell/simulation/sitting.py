@@ -184,8 +184,9 @@ def _learn(case: Case, settings: dict[str, int], train: Callable[[], Outcome]) -
         case.finish_round(number, "failed", message=str(error))
         return False
     state: RoundState = "promoted" if outcome.promoted else "candidate"
-    case.finish_round(number, state, outcome.metrics, outcome.model.to_bytes(), outcome.model.id, outcome.message)
-    return outcome.promoted
+    model = outcome.model
+    ended, _ = case.finish_round(number, state, outcome.metrics, model.to_bytes(), model.id, outcome.message)
+    return ended == "promoted"
 
 
 def _train(

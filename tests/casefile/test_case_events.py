@@ -52,6 +52,8 @@ def test_a_second_verdict_on_a_cell_replaces_the_first_and_keeps_what_the_model_
     assert known.boxes.tolist() == [list(moved)]
     case.record([Verdict("class", moved, 2, cell=cell)])
     assert states(case) == [State.ACCEPTED]
+    case.record([Verdict("add", BOX, 1)])
+    assert case.annotations().events.tolist() == [e.id for e in case.events()][-2:]
 
 
 def test_the_later_verdict_counts_though_the_clock_was_set_back(case: Case) -> None:

@@ -21,11 +21,12 @@ def test_a_new_case_uses_the_shipped_model(case: Case) -> None:
 def test_a_round_is_kept_with_all_that_it_was(case: Case) -> None:
     number = case.start_round("parent", {"seconds": 60})
     assert case.rounds()[0].state == "running"
-    case.finish_round(number, "promoted", {"ap": 0.5}, b"weights", "child", "better")
+    case.finish_round(number, "promoted", {"ap": 0.5}, b"weights", "child", "Better.")
     with Case.open(case.path) as again:
         [done] = again.rounds()
         assert (done.id, done.parent_model_id, done.settings) == (number, "parent", {"seconds": 60})
-        assert (done.state, done.metrics, done.model_id, done.message) == ("promoted", {"ap": 0.5}, "child", "better")
+        assert (done.state, done.metrics, done.model_id) == ("promoted", {"ap": 0.5}, "child")
+        assert done.message == "Better. It is now in use."
         assert done.has_model
         assert done.started <= done.finished
         assert again.active_model() == ("child", b"weights")
@@ -146,3 +147,31 @@ def test_a_clock_that_is_put_back_changes_nothing_in_that(case: Case, monkeypatc
     monkeypatch.setattr(store_module, "datetime", Earlier)
     case.record([accepted(100.0 * i) for i in range(80)])
     assert unlearnt(case) == 80
+
+
+def test_a_model_that_somebody_chose_meanwhile_stays_in_use(case: Case) -> None:
+    first = case.start_round("shipped", {})
+    assert case.finish_round(first, "promoted", {}, b"1", "one", "Good.") == ("promoted", "Good. It is now in use.")
+    second = case.start_round("one", {})
+    with Case.open(case.path) as window:
+        window.use_round(None)
+    state, message = case.finish_round(second, "promoted", {}, b"2", "two", "Good.")
+    assert case.active_round is None
+    assert (case.rounds()[-1].state, case.rounds()[-1].message) == (state, message)
+    assert state == "candidate"
+    assert "another model was chosen" in message
+    third = case.start_round("shipped", {})
+    case.use_round(second)
+    assert case.finish_round(third, "promoted", {}, b"3", "three")[0] == "candidate"
+    assert case.active_round == second
+
+
+def test_a_choice_that_was_taken_back_is_none(case: Case) -> None:
+    first = case.start_round("shipped", {})
+    case.use_round(None)
+    case.finish_round(first, "promoted", {}, b"1", "one")
+    second = case.start_round("one", {})
+    case.use_round(None)
+    case.use_round(first)
+    assert case.finish_round(second, "promoted", {}, b"2", "two")[0] == "promoted"
+    assert case.active_round == second

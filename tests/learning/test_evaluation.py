@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_cervcell.cells import Cells
 from napari_cervcell.learning.evaluation import Judged, evaluate, match_points, score_cells
-from napari_cervcell.learning.fields import DataError, read_fields, split_names
+from napari_cervcell.learning.fields import DataError, class_names, read_fields, split_names
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import Model
 from napari_cervcell.taxonomy import BETHESDA
@@ -25,6 +26,13 @@ TWICE = json.dumps(
     }
 )
 POINTS = "image,class,x,y\n"
+INSIDE_OUT = json.dumps(
+    {
+        "categories": [{"id": 1, "name": "NILM"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [120, 100, -40, 30]}],
+        "images": [{"id": 1, "file_name": "1.png"}],
+    }
+)
 
 
 def cells_at(*found: tuple[float, float, float, int]) -> Cells:
@@ -143,6 +151,8 @@ def test_a_coco_folder_and_a_points_folder_say_the_same(tmp_path: Path) -> None:
         ({"images/.keep": "", "images.csv": IMAGES, "points.csv": POINTS + "a.png,NIL\n"}, "not as expected"),
         ({"images/.keep": "", "images.csv": "image,mpp\na.png,0\n", "points.csv": POINTS}, "0.0 µm per px"),
         ({"images/.keep": "", "a.json": TWICE}, "two images have the same name"),
+        ({"images/.keep": "", "a.json": INSIDE_OUT}, r"a\.json gives a cell in 1\.png the box .*-40"),
+        ({"images/.keep": "", "a.json": INSIDE_OUT.replace("-40", "NaN")}, "the box .*nan"),
         ({"images/a.png": "", "images.csv": IMAGES, "points.csv": POINTS}, r"Cannot read the image .*a\.png"),
     ],
 )
@@ -159,3 +169,21 @@ def test_splits_are_read_by_name(tmp_path: Path) -> None:
     assert split_names(tmp_path / "s.csv", "test") == ["a"]
     with pytest.raises(DataError, match="no image of the split 'val'"):
         split_names(tmp_path / "s.csv", "val")
+    (tmp_path / "s.csv").write_text("image,split\na,test\n", encoding="utf-8-sig")  # as Excel saves it
+    assert split_names(tmp_path / "s.csv", "test") == ["a"]
+
+
+def test_classes_are_read_from_a_table_that_excel_saved(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("class,image,x,y\nNILM,a.png,3,3\n", encoding="utf-8-sig")
+    assert class_names(tmp_path) == ["NILM"]
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_an_image_of_more_than_8_bits_is_refused(tmp_path: Path, kind: type) -> None:
+    """It would come out white wherever it is brighter than 255."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images.csv").write_text("image\na.tif\n")
+    (tmp_path / "points.csv").write_text(POINTS)
+    Image.fromarray(np.full((40, 40), 3000, kind)).save(tmp_path / "images" / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif .*Convert it to RGB of 8 bits first"):
+        read_fields(tmp_path, BETHESDA)

@@ -257,6 +257,13 @@ def test_a_loss_that_is_no_number_ends_the_fit() -> None:
         fit(network, sampler, objective(), FitSettings(steps=2, batch=2))
 
 
+def test_weights_that_the_last_step_has_spoilt_end_the_fit() -> None:
+    field = Field("f", np.full((160, 160, 3), 220, np.uint8), 0.5, CELL, np.zeros(1, np.int16))
+    sampler = CropSampler([field], Crops(64, 0.5), np.random.default_rng(0))
+    with pytest.raises(FloatingPointError, match="weights"):
+        fit(build(DEFAULT_CONFIG), sampler, objective(), FitSettings(steps=1, batch=2, rate=float("inf")))
+
+
 def test_a_fit_is_the_same_with_the_same_seeds() -> None:
     def once() -> list[float]:
         torch.manual_seed(0)

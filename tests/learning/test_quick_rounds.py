@@ -427,6 +427,7 @@ def test_a_trainer_that_runs_out_of_memory_says_so_and_can_try_again(reviewed: P
     assert "memory" in last["message"]
     with Case.open(reviewed) as case:
         assert (case.active_round, len(case.annotations())) == before
+        assert case.rounds()[-1].message == last["message"]
     if process.alive:
         resource.prlimit(process.pid, resource.RLIMIT_AS, unlimited)
     process.start(quick=True, seconds=1)

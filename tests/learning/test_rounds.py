@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,8 @@ def test_a_round_learns_what_it_was_told_and_is_judged(sample: Slide, shipped_mo
         ([-0.3, -0.3, -0.3, 0, 0, 0, 0, 0, 0], True),
         ([-0.3, 0.3, -0.2, 0.25, -0.1, 0, 0, 0, 0], False),
         ([-0.03] * 40, True),
+        ([np.nan] * 6, True),  # it says nothing any more
+        ([np.nan], True),
     ],
 )
 def test_a_model_that_agrees_clearly_less_is_worse_however_few_tell(change: list[float], worse: bool) -> None:
@@ -303,6 +306,16 @@ def test_without_corrections_there_is_nothing_to_learn(found: bytes, sample: Sli
     path.write_bytes(found)
     with Case.open(path) as case, pytest.raises(RoundError, match="no corrections to learn from"):
         train_round(case, sample, seconds=1)
+
+
+def test_a_slide_that_is_not_the_cases_is_refused(sample: Slide, other_slide: Slide, tmp_path: Path) -> None:
+    with open_case(tmp_path / "one.cervcell", sample) as case:
+        case.record([Verdict("add", (300, 300, 360, 360), 0)])
+        for teach in (train_round, partial(quick_round, memory=FeatureMemory())):
+            with pytest.raises(
+                RoundError, match=r"one\.cervcell is of the slide cric_sample\.tiff, not of other\.tiff"
+            ):
+                teach(case, other_slide, steps=1)
 
 
 def test_a_model_of_another_taxonomy_is_refused(sample: Slide, tmp_path: Path) -> None:
@@ -366,7 +379,7 @@ def test_the_process_leaves_a_round_with_its_model_in_the_case(reviewed: Path) -
     assert kinds[-1] == "done"
     with Case.open(reviewed) as case:
         round_ = case.rounds()[-1]
-        assert round_.state == messages[-1]["state"]
+        assert (round_.state, round_.message) == (messages[-1]["state"], messages[-1]["message"])
         model = model_from_bytes(case.round_model(round_.id))
         assert model.name.endswith("round 2")
         assert set(round_.metrics["classes"]) <= set(BETHESDA.names)

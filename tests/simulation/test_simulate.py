@@ -201,3 +201,10 @@ def test_a_model_that_has_seen_nothing_is_made_for_the_data(blood: Path) -> None
     assert model.taxonomy.names == ("WBC", "RBC")
     assert not len(predict_field(model, fields.held_out[0], threshold=0.1))
     assert model.id == fresh_model(fields.taxonomy, fields.pool, 0).id
+
+
+@pytest.mark.parametrize(("clicks", "every", "budgets"), [(20, 50, [20]), (40, 30, [20, 30, 40]), (10, 50, [10])])
+def test_no_two_rounds_are_held_at_one_number_of_clicks(
+    blood: Path, clicks: int, every: int, budgets: list[int]
+) -> None:
+    assert Settings(blood, start=None, clicks=clicks, every=every).budgets == budgets
