@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .keys import Key, changed
+from .overlay import CAP
 from .overview_panel import FIT, JUMPS
+from .parts import confirm
 from .streaming import stream_of
 from .view import CLOSE_UP
 from .words import what_to_do
@@ -51,13 +53,14 @@ class Commands:
     # ------------------------------------------------------------------------------------------------- verdicts
 
     def accept(self) -> None:
-        self._judge(lambda which: self.desk.session.accept(which))
+        self._judge(lambda which: self.desk.session.accept(which), "Accept")
 
     def reject(self) -> None:
-        self._judge(lambda which: self.desk.session.reject(which))
+        self._judge(lambda which: self.desk.session.reject(which), "Reject")
 
     def set_class(self, label: int) -> None:
-        self._judge(lambda which: self.desk.session.set_class(label, which))
+        name = self.desk.session.taxonomy[label].name
+        self._judge(lambda which: self.desk.session.set_class(label, which), "Call", name)
 
     def selected(self) -> IntArray:
         """Return the rows of the cells that are selected, in the gallery while it is open or else on the slide."""
@@ -65,9 +68,17 @@ class Commands:
         in_gallery = panel.gallery.selection if self._widget.tabs.currentWidget() is panel else ()
         return in_gallery if len(in_gallery) else self.desk.selected
 
-    def _judge(self, say: Callable[[Any], object]) -> None:
+    def _judge(self, say: Callable[[Any], object], verb: str, what: str = "") -> None:
         """Say something of the cells that are selected, else of the current cell."""
         rows = self.selected()
+        if len(rows) > CAP:  # nobody has seen them all
+            words = f"{verb} {len(rows):,} cells {what}".strip()
+            yes = f"{verb} all {what}".strip()
+            if not confirm(self._widget, f"{words}? Undo takes them back in one step.", yes):
+                return
+            rows = self.selected()  # a scan that is running may have taken some away meanwhile
+            if not len(rows):
+                return
         if len(rows):
             on_slide = rows is self.desk.selected
             self.desk.do(say, rows)

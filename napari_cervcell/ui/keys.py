@@ -83,8 +83,11 @@ def changed(keys: Sequence[Key]) -> list[Key]:
 
 
 def name_of(event: QKeyEvent) -> str:
-    """Return what was pressed in the words of :class:`Key`; letters by what they type, whatever the layout."""
-    modifiers = event.modifiers()
+    """Return what was pressed in the words of :class:`Key`; letters and signs by what they type in any layout."""
+    modifiers, text = event.modifiers(), event.text()
+    is_sign = len(text) == 1 and text.isprintable() and not text.isalnum() and not text.isspace()
+    if is_sign and modifiers & Qt.KeyboardModifier.AltModifier:
+        return text  # many keyboards type signs with Option, or with AltGr, which is ctrl and alt on Windows
     if modifiers & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.MetaModifier):
         key = event.key()
         is_digit = Qt.Key.Key_0 <= key <= Qt.Key.Key_9  # which some keyboards type with shift
@@ -92,7 +95,7 @@ def name_of(event: QKeyEvent) -> str:
         return f"ctrl+{shift}{chr(key).lower()}" if 0x20 < key < 0x7F else ""
     if modifiers & Qt.KeyboardModifier.AltModifier:
         return ""
-    return _NAMED.get(event.key(), event.text().lower())
+    return _NAMED.get(event.key(), text.lower())
 
 
 def _types_text(widget: QWidget) -> bool:

@@ -99,8 +99,15 @@ class LearnPanel(QWidget):
         self._train(quick=False)
 
     def _train(self, quick: bool) -> None:
+        if self._desk.session is not None and self._desk.do(self._has_no_lesson):
+            self._desk.said.emit("There is nothing to learn from yet. Review a few cells first, then learn.")
+            return
         self._quick = quick
         self._desk.train(quick, self.seconds)
+
+    def _has_no_lesson(self) -> bool:
+        case = self._desk.case
+        return not case.reviewed_after(0) and not len(case.checked_regions())
 
     def _opened(self) -> None:
         self.curve.hide()

@@ -16,6 +16,7 @@ from .caption import Caption
 from .marks import Outlines, Shape, Signs, Tags
 
 if TYPE_CHECKING:
+    from ..cells import FloatArray, IntArray
     from ..review.density import Density
     from .desk import Desk
     from .view import Rectangle
@@ -45,6 +46,8 @@ _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
 
 class Overlay(QObject):
     """Draws the session's cells, the current one or those selected marked, and the checked regions.
+
+    On the map the squares are outlined in which cells are selected.
 
     The shape says the state (box: new, ring: accepted, diamond: corrected, x: rejected, triangle: added; a second line
     around: look again), the colour and the letter say the class. What is drawn once stays right wherever the camera
@@ -116,6 +119,7 @@ class Overlay(QObject):
         self._reviewed = Signs(parent=scene)
         self._tags = Tags([*letters, ""], _LETTER_FROM, parent=scene)
         self._current, self._selected = Signs(parent=scene), Signs(parent=scene)
+        self._selected_squares = Outlines(parent=scene)
         # a dark rim parts it from pale cytoplasm
         self._nucleus = [
             Line(color=color, width=width, antialias=True, parent=scene)
@@ -123,7 +127,7 @@ class Overlay(QObject):
         ]
         for line in self._nucleus:
             line.set_gl_state("translucent", depth_test=False)
-        marks = [*self._nucleus, self._current, self._selected]
+        marks = [*self._nucleus, self._current, self._selected, self._selected_squares]
         self._nodes = [self._map, self.regions, self._new, self._reviewed, self._tags, *marks]
         for i, node in enumerate(self._nodes):
             node.order = _ABOVE + i
@@ -305,6 +309,7 @@ class Overlay(QObject):
             x1, y1, x2, y2 = rectangle
             around = (1.5 * x1 - 0.5 * x2, 1.5 * y1 - 0.5 * y2, 1.5 * x2 - 0.5 * x1, 1.5 * y2 - 0.5 * y1)
             self._drawn = around if self._at_most(around) <= CAP else rectangle
+            self._marked = False
             self.rows = session.visible(*self._drawn)
             boxes, states, labels = (a[self.rows] for a in (session.cells.boxes, session.states, session.cells.labels))
             rejected = states == State.REJECTED
@@ -324,23 +329,30 @@ class Overlay(QObject):
         shown = self.map_shown
         if shown is None or self._mapped is not density or not _is_right(shown, density, smallest):
             shown = density.coarser(smallest)
+            self._marked = False
             self._map.set_data(_picture(shown, self._palette, [c.rank for c in session.taxonomy]))
             self._map.transform.scale = self._step * shown.square  # another transform would be a program to be compiled
         self._mapped, self._drawn = density, None
         self.map_shown = shown
         self.rows = np.zeros(0, np.int64)
-        self._show(self._map, self.regions, self._current)
+        self._show(self._map, self.regions, self._selected_squares if len(self._desk.selected) else self._current)
 
     def _draw_current(self) -> None:
-        session = self._desk.session
-        current = np.array([] if session.current is None else [session.current], np.int64)
-        for signs, rows in ((self._current, current), (self._selected, self._desk.selected)):
-            boxes = session.cells.boxes[rows]
-            signs.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
+        session, selected = self._desk.session, self._desk.selected
+        self._mark(self._current, np.array([] if session.current is None else [session.current], np.int64))
+        if self.map_shown is None:
+            self._mark(self._selected, selected[np.isin(selected, self.rows)])
+        else:
+            lines = _outline(self.map_shown, session.index.points[selected])
+            self._selected_squares.set_data(lines, _BLACK.repeat(len(lines), axis=0))
         nucleus = self._desk.nucleus.nucleus
         if nucleus is not None:
             for line in self._nucleus:
                 line.set_data(np.concatenate([nucleus.outline, nucleus.outline[:1]]))
+
+    def _mark(self, signs: Any, rows: IntArray) -> None:
+        boxes = self._desk.session.cells.boxes[rows]
+        signs.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
 
     def _draw_regions(self) -> None:
         boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]
@@ -366,6 +378,18 @@ def _holds(outer: Rectangle, inner: Rectangle) -> bool:
 def _is_right(shown: Density, finest: Density, smallest: float) -> bool:
     """Whether the squares shown are what `finest` would be made into, for squares of at least `smallest`."""
     return smallest <= shown.square and (shown.square == finest.square or shown.square / 2 < smallest)
+
+
+def _outline(density: Density, points: FloatArray) -> FloatArray:
+    """Return float32 (n, 4): the lines, level-0 px, around the squares in which any of `points` (m, 2) lie."""
+    rows, columns = density.counts.shape[:2]
+    within = np.zeros((rows + 2, columns + 2), bool)  # with a rim of squares beyond the slide
+    x, y = 1 + np.clip(points // density.square, 0, (columns - 1, rows - 1)).astype(np.int64).T
+    within[y, x] = True
+    below, beside = np.nonzero(within[1:] != within[:-1]), np.nonzero(within[:, 1:] != within[:, :-1])
+    (y, x), (bottom, left) = below, beside
+    lines = np.hstack([[x - 1, y, x, y], [left, bottom - 1, left, bottom]]).T
+    return np.float32(density.square) * lines.astype(np.float32)
 
 
 def _picture(density: Density, palette: np.ndarray, ranks: list[int]) -> np.ndarray:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QResizeEvent
-from qtpy.QtWidgets import QAbstractButton, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
+    QStylePainter,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QElidingLabel
 
 from ..review.figures_words import about_share, in_words
@@ -33,11 +44,28 @@ _SIDE = 110  # px of the current cell's picture
 _WORDS = 146  # px at the least beside it
 _NARROWEST = 500  # px of the bar
 _IN_A_ROW = 3  # buttons of classes
+_WIDEST = 150  # px that a class's name asks for at the most
 _ICONS = {
     "redo": ("Say again what was taken back.", "ctrl+shift+z"),
     "fly": ("Bring the current cell to the middle of the canvas.", "f"),
 }
 """Buttons without words: what they do, and the usual key."""
+
+
+class _ClassButton(Button):
+    """Gives a cell a class, whose name is cut short where there is no room for it."""
+
+    def sizeHint(self) -> QSize:
+        hint = super().sizeHint()
+        return QSize(min(hint.width(), _WIDEST), hint.height())
+
+    def paintEvent(self, _event: object) -> None:
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        within = self.style().subElementRect(QStyle.SubElement.SE_PushButtonContents, option, self)
+        room = within.width() - self._room
+        option.text = self.fontMetrics().elidedText(option.text, Qt.TextElideMode.ElideRight, room)
+        QStylePainter(self).drawControl(QStyle.ControlElement.CE_PushButton, option)
 
 
 class ReviewBar(QWidget):
@@ -68,8 +96,8 @@ class ReviewBar(QWidget):
         self._figures: list[ClassFigures] = []
         self._selected = _NONE
         self.thumbnail = Thumbnail(_SIDE)
-        self.name = QLabel()
-        self.name.setToolTip("Class of the current cell")
+        self.name = QElidingLabel()
+        self.name.setEllipsesWidth(22)  # the style puts space around the words
         self.scores = QLabel()
         self.scores.setWordWrap(True)
         self.scores.setToolTip("How sure the model is that there is a cell, and of its class")
@@ -102,7 +130,7 @@ class ReviewBar(QWidget):
             self.buttons[name] = tool_button(name, tip)
         for name, made in self.buttons.items():
             made.clicked.connect(lambda _=False, name=name: actions[name]())
-        self.classes: list[Button] = []
+        self.classes: list[_ClassButton] = []
         self._arrange()
         self._say("No cell selected", "", "")
         self.setEnabled(False)  # until a session has begun
@@ -116,10 +144,9 @@ class ReviewBar(QWidget):
         self._row = row = QHBoxLayout()
         row.setSpacing(7)
         row.addWidget(self.thumbnail, 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(self._told())
-        row.addLayout(self._verdicts())
-        row.addWidget(self._tools())
-        row.addWidget(self._queued())
+        self._parts = self._told(), self._verdicts(), self._tools(), self._queued()
+        for part in self._parts:
+            row.addWidget(part)
         below = QHBoxLayout()
         below.setSpacing(18)
         below.addWidget(self.reviewed)
@@ -154,21 +181,23 @@ class ReviewBar(QWidget):
         words.setFixedHeight(_SIDE)  # nothing moves, whatever the words
         return words
 
-    def _verdicts(self) -> QVBoxLayout:
+    def _verdicts(self) -> QWidget:
         """Return the buttons for what can be said, those of the classes yet to come."""
+        verdicts = QWidget()
         self._grid = QGridLayout()
         self._grid.setSpacing(4)
-        column = QVBoxLayout()
+        column = QVBoxLayout(verdicts)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addLayout(self._side_by_side("accept", "reject"))
         column.addLayout(self._grid)
         column.addStretch()
-        return column
+        return verdicts
 
     def _tools(self) -> QWidget:
         """Return the buttons to take back, to add and to check."""
         tools = QWidget()
-        tools.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)  # more room is for the verdicts
+        tools.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)  # more or less is for the verdicts
         column = QVBoxLayout(tools)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -215,6 +244,8 @@ class ReviewBar(QWidget):
             for button in self.findChildren(Button):
                 button.show_badge(spared < 2)
             self.thumbnail.setVisible(spared < 3)
+            for part in (*self._parts, self):  # what a layout within another one is told, it tells when it is activated
+                part.layout().activate()
             if self._row.sizeHint().width() <= room:
                 break
 
@@ -256,12 +287,16 @@ class ReviewBar(QWidget):
         columns = max(_IN_A_ROW, -(-len(taxonomy.offered) // _IN_A_ROW))
         for place, i in enumerate(taxonomy.offered):
             cell_class = taxonomy[i]
-            button = Button(cell_class.name, f"The cell is {cell_class.name}.", "", cell_class.key, cell_class.color)
+            button = _ClassButton(
+                cell_class.name, f"The cell is {cell_class.name}.", "", cell_class.key, cell_class.color
+            )
             button.setMinimumHeight(30)
             button.clicked.connect(lambda _=False, label=i: self._set_class(label))
             self._grid.addWidget(button, place // columns, place % columns)
             button.show()  # else it takes no room yet
             self.classes.append(button)
+        for column in range(self._grid.columnCount()):  # many are all as wide
+            self._grid.setColumnStretch(column, columns > _IN_A_ROW and column < columns)
         self._fit()
 
     def _forget_selected(self) -> None:
@@ -353,15 +388,16 @@ class ReviewBar(QWidget):
         self._pictures.want(self._crop(row) for row in shown)
         self._show_pictures()
         if chosen > 1:
-            self._say(f"{chosen:,} cells selected", "", "A verdict is for all of them.")
+            self._say(f"{chosen:,} selected", "", "A verdict is for all of them.")
         elif subject is not None:
             self._describe(subject)
         else:
             self._say("No cell selected", "", what_to_do(session))
 
-    def _say(self, name: str, scores: str, state: str) -> None:
-        self.name.setText(f"<b>{name}</b>")
-        self.name.setStyleSheet("")
+    def _say(self, name: str, scores: str, state: str, style: str = "font-weight: bold;") -> None:
+        self.name.setStyleSheet(style)  # first: by its font the name is cut where it is too long
+        self.name.setText(name)
+        self.name.setToolTip(name)
         self.scores.setText(scores)
         self.state.setText(state)
         self._make_room()
@@ -373,11 +409,11 @@ class ReviewBar(QWidget):
         words = STATES[int(session.states[row])]
         if session.disagrees[row]:
             words += ". A newer model sees another class: look again."
-        self._say(
-            f"{cell_class.letter}  {cell_class.name}" if cell_class else "no class", scores_of(session, row), words
-        )
         color = cell_class.color if cell_class else "#808080"
-        self.name.setStyleSheet(
+        self._say(
+            f"{cell_class.letter}  {cell_class.name}" if cell_class else "no class",
+            scores_of(session, row),
+            words,
             f"background: {color}; color: {text_on(color)}; font-size: 16px; font-weight: bold; "
-            "padding: 3px 8px; border-radius: 4px;"
+            "padding: 3px 8px; border-radius: 4px;",
         )

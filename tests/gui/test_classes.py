@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDialogButtonBox, QWidget
 
@@ -56,6 +57,47 @@ def test_a_class_is_added_and_given_by_its_key(hands: Hands) -> None:
     hands.key("7")
     assert session.taxonomy[int(session.cells.labels[row])].name == "AGC"
     assert hands.widget.case_panel._cells[6][1].text() == "1"
+
+
+def test_with_many_classes_the_dialog_stays_on_the_screen_and_scrolls(hands: Hands) -> None:
+    dialog = dialog_of(hands)
+    bar = dialog.scroll.verticalScrollBar()
+    assert bar.maximum() == 0  # six have room
+    for _ in range(30):
+        QTest.mouseClick(dialog.add_button, Qt.MouseButton.LeftButton)
+    hands.rest(0.1)
+    assert dialog.screen().availableGeometry().contains(dialog.frameGeometry())
+    assert bar.maximum() > 0
+    viewport, name = dialog.scroll.viewport(), dialog.rows[-1].name
+    assert viewport.rect().contains(name.mapTo(viewport, name.rect().center()))
+    assert name.hasFocus() or dialog.focusWidget() is name
+    ok = dialog.findChild(QDialogButtonBox).button(OK)
+    assert dialog.rect().contains(ok.mapTo(dialog, ok.rect().bottomRight()))
+    dialog.reject()
+
+
+def test_a_class_that_was_added_by_mistake_is_taken_out_again(hands: Hands) -> None:
+    dialog = dialog_of(hands)
+    assert not any(row.drop.isVisible() for row in dialog.rows)
+    for name, letter in (("Wrong", "W"), ("AGC", "G"), ("Other", "O")):
+        hands.click(dialog.add_button)
+        write(dialog.rows[-1].name, name)
+        write(dialog.rows[-1].letter, letter)
+    wrong, kept, merged = dialog.rows[6:]
+    colors = {row.hue for row in dialog.rows}
+    wrong.name.setFocus()  # from here on the others' names are known
+    merged.state.setCurrentIndex(merged.state.findText("merged into AGC"))
+    kept.state.setCurrentIndex(kept.state.findText("merged into Wrong"))
+    hands.click(wrong.drop)
+    assert kept.state.currentText() == "shown"
+    hands.click(dialog.add_button)
+    assert dialog.rows[-1].hue in colors  # that of the one taken out, which no other has now
+    assert len({row.hue for row in dialog.rows}) == len(dialog.rows)
+    hands.click(dialog.rows[-1].drop)
+    press(dialog, hands, OK)
+    taxonomy = hands.widget.desk.session.taxonomy
+    assert taxonomy.names == (*BETHESDA.names, "AGC", "Other")
+    assert taxonomy[7].into == 6
 
 
 def test_a_mistake_is_explained_and_nothing_changes_until_it_is_mended(hands: Hands) -> None:

@@ -6,9 +6,10 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
 from napari_cervcell.casefile import State
 from napari_cervcell.ui.hands import Hands
@@ -98,11 +99,25 @@ def test_space_is_a_controls_own_where_the_tab_key_led_to_it_but_not_where_it_wa
     assert not said(hands)
 
 
+@pytest.mark.parametrize("held", ["option", "altgr on windows"])
+def test_signs_that_are_typed_with_option_or_altgr_are_keys_too(hands: Hands, held: str) -> None:
+    """On a German Mac "[" is Option and 5, on Windows AltGr and 8, which arrives as ctrl and alt."""
+    session = hands.widget.desk.session
+    modifiers = Qt.KeyboardModifier.AltModifier
+    if held != "option":
+        modifiers |= Qt.KeyboardModifier.ControlModifier
+    for key, text, threshold in ((Qt.Key.Key_6, "]", 0.55), (Qt.Key.Key_5, "[", 0.5), (Qt.Key.Key_X, "x", 0.5)):
+        QApplication.sendEvent(hands.canvas, QKeyEvent(QEvent.Type.KeyPress, key, modifiers, text))
+        hands.rest(0.05)
+        assert session.threshold == pytest.approx(threshold)
+    assert not said(hands)
+
+
 def test_question_mark_shows_every_key(hands: Hands) -> None:
     hands.key("?")
     sheet = hands.widget.findChild(KeySheet)
     assert sheet.isVisible()
-    texts = " ".join(label.text() for label in sheet.findChildren(type(hands.widget.review_bar.name)))
+    texts = " ".join(label.text() for label in sheet.findChildren(QLabel))
     for key in hands.widget.commands.key_table():
         if key.fixed:
             assert f"<b>{escape(key.names[0])}</b>" in texts

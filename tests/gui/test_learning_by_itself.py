@@ -89,6 +89,23 @@ def test_old_cells_of_which_something_new_is_said_begin_a_round_and_an_imported_
     hands.wait("the round has ended", lambda: not desk.training.running, 60)
 
 
+def test_where_nothing_is_reviewed_it_is_said_what_comes_first(hands: Hands) -> None:
+    widget, desk, panel = hands.widget, hands.widget.desk, hands.widget.learn_panel
+    hands.key("n")
+    hands.key("space")
+    hands.key("u")
+    for learn in (lambda: hands.key("t"), lambda: hands.click(panel.full)):
+        widget.note_bar.hide()
+        learn()
+        assert widget.note_bar.isVisible()
+        assert "Review a few cells first" in widget.note_bar.text.text()
+        assert not desk.training.running
+        assert not widget.error_bar.isVisible()
+        assert not panel.again.isVisible()
+        assert not panel.status.isVisible()
+    assert not desk.case.rounds()
+
+
 def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) -> None:
     panel, desk = hands.widget.learn_panel, hands.widget.desk
     desk.session.accept(np.arange(6))

@@ -153,6 +153,50 @@ def test_a_click_again_takes_the_next_cell_in_a_crowd(hands: Hands) -> None:
     assert session.cells.centres[session.current][0] == 1141
 
 
+def test_on_the_map_what_is_selected_is_outlined(sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAP", 1000)
+    centre = np.random.default_rng(0).uniform(200, 3800, (1500, 2))
+    cells = Cells(np.hstack([centre - 30, centre + 30]), np.zeros(1500, int), np.full(1500, 0.9), np.full(1500, 0.9))
+    with (
+        open_slide(slide_path) as slide,
+        open_case(slide_path.with_name(slide_path.name + ".cervcell"), slide) as case,
+    ):
+        write_cells(case, cells)
+    hands: Hands = sit_down(slide_path)
+    hands.viewer.reset_view()
+    hands.rest(0.3)
+    desk, overlay = hands.widget.desk, hands.widget.overlay
+    s = overlay.map_shown.square
+
+    def drag(left: float, top: float, right: float, bottom: float) -> None:
+        """Select what is in the squares from `left` and `top` until before `right` and `bottom`."""
+        hands.drag(((left + 0.2) * s, (top + 0.2) * s), ((right - 0.2) * s, (bottom - 0.2) * s), shift=True)
+
+    def lines(*places: tuple[float, float]) -> list[bool]:
+        image = picture(hands)
+        return [is_there(hands, image, (x * s, y * s), "#000000") for x, y in places]
+
+    around = (2, 4.5), (6, 4.5), (3.5, 3), (3.5, 7)
+    other = (9, 5.5), (10.5, 5)
+    assert not any(lines(*around, *other))
+    drag(2, 3, 6, 7)
+    assert lines(*around, *other, (3.5, 4.5)) == [True] * 4 + [False] * 3
+    drag(9, 5, 12, 8)
+    assert all(lines(*around, *other))
+    assert not any(lines((7.5, 5.5)))  # between the two
+    hands.viewer.scene.camera.zoom = 0.25 / hands.viewer.layers[0].scale[0]
+    hands.look_at(desk.session.cells.boxes[desk.selected[0]])
+    assert overlay.map_shown is None
+    x1, y1, x2, y2 = desk.session.cells.boxes[desk.selected[0]]
+    corner = (x1 + x2) / 2 - 1.35 * (x2 - x1) / 2, (y1 + y2) / 2 - 1.35 * (y2 - y1) / 2
+    assert is_there(hands, picture(hands), corner, "#000000")  # one by one they are marked each
+    hands.viewer.reset_view()
+    hands.rest(0.3)
+    assert all(lines(*around, *other))
+    hands.key("esc")
+    assert not any(lines(*around, *other))
+
+
 def test_over_the_cap_cells_are_a_map_with_true_counts(
     sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from qtpy.QtCore import QPointF
+from qtpy.QtWidgets import QLabel
 
+from napari_cervcell.taxonomy import CellClass
 from napari_cervcell.ui.hands import Hands
 
 
@@ -31,6 +33,45 @@ def test_nothing_in_the_bar_is_cut_off(hands: Hands, width: int) -> None:
             if button.isVisible():
                 assert button.width() >= button.sizeHint().width(), button.text()
         assert scroll.widget().width() <= scroll.viewport().width()
+
+
+def test_in_a_narrower_bar_one_thing_goes_after_the_other(hands: Hands) -> None:
+    bar = hands.widget.review_bar
+    hands.key("n")
+
+    def there(width: int) -> tuple[bool, bool, bool]:
+        hands.viewer.window.resize(width, 800)
+        hands.rest(0.1)
+        badge = bar.buttons["accept"].findChild(QLabel)
+        return bar.strip.isVisible(), badge.isVisible(), bar.thumbnail.isVisible()
+
+    for widths in ((1400, 1200, 1000), (1200, 1400)):
+        for width in widths:
+            assert there(width) == (width > 1300, width > 1100, True), width
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_long_names_of_classes_are_cut_with_an_ellipsis(hands: Hands, width: int) -> None:
+    hands.viewer.window.resize(width, 800)
+    name = "Endocervical adenocarcinoma in situ"
+    usual = hands.widget.desk.session.taxonomy
+    hands.widget.desk.change_classes(usual.edited([*usual, CellClass(name, "E", "#3b4cc0", "", "high grade", 3)]))
+    session, bar = hands.widget.desk.session, hands.widget.review_bar
+    session.set_class(6, 0)
+    session.select(0)
+    hands.rest(0.2)
+    assert name in bar.name.text()
+    assert QLabel.text(bar.name).endswith("…")
+    button = bar.classes[6]
+    assert (button.text(), name in button.toolTip()) == (name, True)
+    assert all(b.width() >= b.sizeHint().width() for b in bar.classes)
+    drawn = button.grab().toImage()
+    cut = []
+    for end in range(4, len(name)):
+        button.setText(f"{name[:end]}…")
+        if button.fontMetrics().horizontalAdvance(button.text()) < button.width() - 16:
+            cut.append(button.grab().toImage())
+    assert drawn in cut
 
 
 def test_the_neighbours_in_the_queue_are_shown_and_a_click_goes_to_one(hands: Hands) -> None:
@@ -69,7 +110,7 @@ def test_the_bar_is_there_in_the_gallery_too_and_tells_for_how_many_a_verdict_is
     gallery = hands.widget.gallery_panel.gallery
     hands.wait("the sheet is made", lambda: gallery.count == 40)
     hands.key("ctrl+a", gallery)
-    assert bar.name.text() == "<b>40 cells selected</b>"
+    assert bar.name.text() == "40 selected"
     hands.click(bar.classes[4])
     assert (session.cells.labels == 4).all()
     hands.key("g")
