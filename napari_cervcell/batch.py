@@ -6,22 +6,29 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CervcellError
+from .taxonomy import BETHESDA
+from .weights import ACCURATE_MODEL, model_file
 
 if TYPE_CHECKING:
     from .casefile import Case
     from .detection import Scan
-    from .slides import Slide
+    from .models import Model
+    from .slides import Foreground, Slide
 
 __all__ = ["BatchError", "Job", "Outcome", "Tell", "detect_many", "detect_one", "threads_each"]
 
 _TOPIC = "cervcell-progress"
 _SECONDS_TO_CONNECT = 5
+_LOST = (
+    "The connection to the dask scheduler was lost. What was found so far is kept in the case files. Start the same "
+    "command again to go on."
+)
 
 
 class BatchError(CervcellError):
@@ -37,7 +44,8 @@ class Job:
     slide, case : Path
         The case file is made where there is none; what it holds of this model is not done again.
     model : Path, optional
-        By default the case's own, else the shipped one.
+        A model file, or the bare word "accurate" for the one of that name that ships, wherever the worker has it. By
+        default the case's own, else the shipped one.
     device : str
         One of `napari_cervcell.detection.DEVICES`.
     region : (x1, y1, x2, y2), level-0 px, optional
@@ -72,47 +80,59 @@ class Outcome:
 def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     """Do a job in this process; return its figures, ready for JSON. Raises CervcellError."""
     from .casefile import open_case
-    from .slides import open_slide
+    from .review.models import use_accurate
+    from .slides import foreground, open_slide
 
     start = time.monotonic()
-    is_new = not job.case.exists()
-    try:
-        with open_slide(job.slide, mpp=job.mpp) as slide, open_case(job.case, slide) as case:
-            scan = _scan_of(job, slide, case)
-            if job.mpp is not None:
-                case.mpp = job.mpp  # now that it has been found to be possible
-            is_new = False  # from here on it keeps what was found, whatever happens
-            unreadable = []
-            for step in scan.run():
-                if not step.readable:
-                    unreadable.append([step.tile.x, step.tile.y, step.tile.size])
-                tell(job, step.done, step.total, step.found, step.seconds_left)
-            figures = {**_figures(job, scan, case), "unreadable_tiles": len(unreadable), "unreadable": unreadable}
-            return {**figures, "seconds": round(time.monotonic() - start, 2)}
-    except CervcellError:
-        if is_new:
-            with suppress(OSError):
-                job.case.unlink()  # of a job that is refused nothing is left
-        raise
+    with open_slide(job.slide) as slide, ExitStack() as stack:
+        case = stack.enter_context(open_case(job.case, slide)) if job.case.exists() else None
+        _scan_of(job, slide, case)  # what is refused changes nothing in a case, and leaves no new one
+        seen = foreground(slide)
+        case = case or stack.enter_context(open_case(job.case, slide))
+        scan = _scan_of(job, slide, case, seen)  # again, for somebody else may have made the case meanwhile
+        if job.mpp is not None:
+            case.mpp = job.mpp
+        if _wants_accurate(job):
+            use_accurate(case)  # so that learning goes on from it, as after detection in the window
+        unreadable = []
+        for step in scan.run():
+            if not step.readable:
+                unreadable.append([step.tile.x, step.tile.y, step.tile.size])
+            tell(job, step.done, step.total, step.found, step.seconds_left)
+        figures = {**_figures(job, scan, case), "unreadable_tiles": len(unreadable), "unreadable": unreadable}
+        return {**figures, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _scan_of(job: Job, slide: Slide, case: Case) -> Scan:
+def _scan_of(job: Job, slide: Slide, case: Case | None, seen: Foreground | None = None) -> Scan:
+    """Return the scan that does a job, of what is `seen` there, into `case`, or None as long as there is none.
+
+    Raises CervcellError.
+    """
     from .detection import Scan
-    from .learning import current_model
-    from .models import ACCURATE_MODEL, load_model
-    from .review.models import use_accurate
-    from .slides import foreground
 
     _check_region(job, slide)
     _agree_on_mpp(job, slide, case)
-    is_accurate = job.model is not None and job.model.name == ACCURATE_MODEL.name  # wherever this worker has it
-    if is_accurate:
-        use_accurate(case)  # so that learning goes on from it, as after detection in the window
-    model = load_model(job.model) if job.model and not is_accurate else current_model(case)
-    model.check_classes(case.taxonomy, str(job.model or model.name))
-    return Scan(
-        slide, model, region=job.region, foreground=foreground(slide), device=job.device, case=case, threads=job.threads
-    )
+    model = _model_for(job, case)
+    model.check_classes(case.taxonomy if case else BETHESDA, str(job.model or model.name))
+    return Scan(slide, model, region=job.region, foreground=seen, device=job.device, case=case, threads=job.threads)
+
+
+def _wants_accurate(job: Job) -> bool:
+    return job.model is not None and model_file(str(job.model)) == ACCURATE_MODEL
+
+
+def _model_for(job: Job, case: Case | None) -> Model:
+    from .learning import current_model
+    from .models import load_model, model_from_bytes
+    from .review.models import is_accurate
+
+    if job.model is None:
+        return current_model(case)
+    if case and _wants_accurate(job):  # which a case may have kept from an earlier version of this package
+        kept = [r.id for r in case.rounds() if is_accurate(r) and r.has_model]
+        if kept:
+            return model_from_bytes(case.round_model(kept[-1]), f"the model of {case.path}")
+    return load_model(model_file(str(job.model)))
 
 
 def _figures(job: Job, scan: Scan, case: Case) -> dict[str, Any]:
@@ -176,22 +196,23 @@ def _on_cluster(jobs: Sequence[Job], tell: Tell, workers: int, scheduler: str) -
     except ImportError:
         raise BatchError("Clusters need dask.distributed: pip install 'napari-cervcell[cluster]'.") from None
     topic = f"{_TOPIC}-{uuid.uuid4().hex}"
-    by_slide = {str(job.slide): job for job in jobs}
 
     def hear(event: tuple[float, Any]) -> None:
-        slide, *figures = event[1]
-        tell(by_slide[slide], *figures)
+        number, *figures = event[1]
+        tell(jobs[number], *figures)
 
     with _client(workers, scheduler) as client:
         client.subscribe_topic(topic, hear)
-        running = {client.submit(_as_task, job, topic, retries=1, pure=False): job for job in jobs}
+        running = {client.submit(_as_task, job, i, topic, retries=1, pure=False): job for i, job in enumerate(jobs)}
         try:
             for future in as_completed(running):
                 job = running[future]
                 if future.status == "finished":
                     yield Outcome(job, future.result())
-                else:
+                elif future.status == "error":
                     yield _failed(job, future.exception())
+                else:
+                    yield Outcome(job, error=_LOST)
         finally:
             client.cancel(list(running), force=True)
 
@@ -218,11 +239,19 @@ def _client(workers: int, scheduler: str) -> Iterator[Any]:
                 f"No dask scheduler answers at {scheduler} ({error}). "
                 "Start one with 'dask scheduler', or use --workers."
             ) from None
+        except TypeError:  # what distributed raises without certificates
+            raise BatchError(
+                f"The scheduler at {scheduler} wants TLS, and dask's configuration names no certificates. Name them "
+                "there, on every machine: docs/cluster.md says how."
+            ) from None
         yield stack.enter_context(client)
 
 
-def _as_task(job: Job, topic: str) -> dict[str, Any]:
-    """Do a job on a worker; what it tells goes to the client by way of the scheduler, at most twice a second."""
+def _as_task(job: Job, number: int, topic: str) -> dict[str, Any]:
+    """Do a job on a worker; what it tells goes to the client by way of the scheduler, at most twice a second.
+
+    There it goes by its `number`: not every name of a file could be sent.
+    """
     from distributed import get_worker
 
     worker, told = get_worker(), [0.0]
@@ -230,7 +259,7 @@ def _as_task(job: Job, topic: str) -> dict[str, Any]:
     def tell(_job: Job, done: int, total: int, found: int, left: float) -> None:
         if done == total or time.monotonic() > told[0] + 0.5:
             told[0] = time.monotonic()
-            worker.log_event(topic, (str(job.slide), done, total, found, left))
+            worker.log_event(topic, (number, done, total, found, left))
 
     return detect_one(job, tell)
 
@@ -248,10 +277,10 @@ def _check_region(job: Job, slide: Slide) -> None:
             raise BatchError(f"The region lies outside {slide.path}, which is {slide.width} × {slide.height} px.")
 
 
-def _agree_on_mpp(job: Job, slide: Slide, case: Case) -> None:
-    """Let slide and case have one µm per pixel: the job's, else the case's. Raises BatchError where nobody knows it."""
-    known = case.mpp
-    if job.mpp is None and known is not None and known != slide.mpp:
-        slide.mpp = known
+def _agree_on_mpp(job: Job, slide: Slide, case: Case | None) -> None:
+    """Let the slide have the µm per pixel of the job, else of the case. Raises CervcellError without a possible one."""
+    mpp = case.mpp if job.mpp is None and case else job.mpp
+    if mpp not in (None, slide.mpp):
+        slide.mpp = mpp
     if slide.mpp is None:
         raise BatchError(f"{slide.path} does not say its µm per pixel. Give it once with --mpp (40x is about 0.25).")

@@ -24,7 +24,7 @@ from .errors import CervcellError
 from .files import made_folder
 from .simulation.command import add_simulate_command
 from .ui.command_line import add_window_commands
-from .weights import model_file
+from .weights import ACCURATE_MODEL, model_file
 
 if TYPE_CHECKING:
     from .casefile import Case
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cervcell: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"cervcell: {stop or 'stopped; what was done so far is kept'}", file=sys.stderr)
+        print(f"cervcell: {str(stop) or 'stopped; what was done so far is kept'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # nobody reads on; nor shall the interpreter try to write when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -213,11 +213,10 @@ def _detect(options: argparse.Namespace) -> Answer:
             return Path(options.case).absolute()
         return (options.cases / (slide.name + SUFFIX)).absolute() if options.cases else default_case_path(slide)
 
-    jobs = [
-        Job(slide, case_of(slide), options.model and options.model.absolute(), options.device, region, options.mpp,
-            threads_each(options.workers))
-        for slide in slides
-    ]  # fmt: skip
+    # the word itself: workers have that model elsewhere
+    model = Path("accurate") if options.model == ACCURATE_MODEL else options.model and options.model.absolute()
+    threads = threads_each(options.workers)
+    jobs = [Job(slide, case_of(slide), model, options.device, region, options.mpp, threads) for slide in slides]
     if len({job.case for job in jobs}) < len(jobs):
         raise CommandError("Two of the slides would share a case file. Give each slide once, and no two of one name.")
     if options.cases:

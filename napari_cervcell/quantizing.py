@@ -56,6 +56,8 @@ class Quantized:
 def quantize(model: Model, tell: Tell) -> Quantized:
     """Make `model` ready in whole numbers of 8 bits, and keep it for all engines to come if it passes the check.
 
+    If it does not, one that was kept before is given up, too.
+
     Ranges are taken from the fields that rounds replay, half of them with other stain and light; those that only judge
     rounds judge this, too. It takes minutes, and a process of its own: see
     :func:`~napari_cervcell.detection.conversion.quantize`. Raises QuantizeError where nothing here can do it or judge
@@ -94,6 +96,8 @@ def quantize(model: Model, tell: Tell) -> Quantized:
     try:
         if result.used:
             conversion.keep_quantized(model, made)
+        else:  # nor is one of before, whatever that passed
+            conversion.forget_quantized(model)
     except (OSError, RuntimeError) as error:
         raise QuantizeError(f"The model in 8 bits could not be kept ({error}). Make room on the disk.") from None
     return result

@@ -81,9 +81,9 @@ def unpacked(data: bytes, name: str) -> tuple[Weights, Card]:
     Raises ModelError where it is no whole model file of a known version, or holds what are no numbers.
     """
     try:
-        header_size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__", {})
         weights = safetensors.numpy.load(data)
+        header_size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + header_size]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, MemoryError):  # KeyError: numbers of a kind that numpy has not
         raise ModelError(
             f"{name} is not a whole model file: it is damaged, cut short or of another kind. Copy it again."

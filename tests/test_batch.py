@@ -6,18 +6,23 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from napari_cervcell import cli, detection
-from napari_cervcell.batch import BatchError, Job, Outcome, detect_many
-from napari_cervcell.casefile import Case
-from napari_cervcell.models import ACCURATE_MODEL, load_model
-from napari_cervcell.slides import sample_slide
+from napari_cervcell.batch import BatchError, Job, Outcome, detect_many, detect_one
+from napari_cervcell.casefile import Case, open_case
+from napari_cervcell.detection import DetectionError
+from napari_cervcell.models import ACCURATE_MODEL, ModelError, load_model
+from napari_cervcell.slides import Slide, open_slide, sample_slide
 
 REGION = (2100.0, 2100.0, 2300.0, 2300.0)  # one tile
 
@@ -39,6 +44,8 @@ def jobs_of(slides: list[Path], folder: Path, model: Path | None = None) -> list
 
 def test_a_cluster_finds_what_one_process_finds(slides: list[Path], quick_file: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
+    if sys.platform == "linux":  # elsewhere no file can have such a name
+        slides[1] = slides[1].rename(os.fsdecode(bytes(slides[1].with_name("b")) + b"\xfc.tiff"))
     told: set[tuple[str, int, int]] = set()
     ended: list[Outcome] = []
 
@@ -55,7 +62,7 @@ def test_a_cluster_finds_what_one_process_finds(slides: list[Path], quick_file: 
         far = detect_many(
             jobs_of(slides, tmp_path / "far", quick_file), tell, scheduler=cluster.scheduler_address, ended=ended.append
         )
-    assert told == {("a.tiff", 1, 1), ("b.tiff", 1, 1)}
+    assert told == {(slide.name, 1, 1) for slide in slides[:2]}
     assert len(ended) == 3
     for a, b in zip(alone, far, strict=True):
         assert a.job.slide == b.job.slide
@@ -133,6 +140,42 @@ def test_slides_that_fail_are_listed_and_the_others_done(
     assert (tmp_path / "cases" / "b.tiff.cervcell").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_refused_job_leaves_the_case_that_somebody_has_begun_meanwhile(
+    slides: list[Path], sample: Slide, tmp_path: Path
+) -> None:
+    path, model = tmp_path / "a.cervcell", tmp_path / "m.safetensors"
+    os.mkfifo(model)
+
+    def begin() -> None:
+        with model.open("wb") as file, open_case(path, sample, "Ada") as case:  # as soon as the model is asked for
+            case.set_notes("three cells seen")
+            file.write(b"not a model")
+
+    other = threading.Thread(target=begin)
+    other.start()
+    with pytest.raises(ModelError, match="not a whole model file"):
+        detect_one(Job(slides[0], path, model), lambda *_: None)
+    other.join()
+    with Case.open(path) as case:
+        assert case.notes == "three cells seen"
+
+
+@pytest.mark.parametrize("model", [None, Path("accurate")])
+def test_a_refused_job_changes_nothing_in_a_case(model: Path | None, tmp_path: Path) -> None:
+    path, case_path = tmp_path / "no scale.tiff", tmp_path / "a.cervcell"
+    tifffile.imwrite(path, np.full((600, 600, 3), 230, np.uint8), tile=(256, 256), photometric="rgb")
+    with open_slide(path) as slide:
+        open_case(case_path, slide).close()
+    with pytest.raises(DetectionError, match="too coarse"):
+        detect_one(Job(path, case_path, model, mpp=3.0), lambda *_: None)
+    with Case.open(case_path) as case:
+        assert case.mpp is None
+        assert case.active_round is None
+        assert not case.rounds()
+        assert not case.runs()
+
+
 def test_what_nobody_foresaw_ends_one_slide_alone(
     slides: list[Path], quick_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +222,40 @@ def test_a_scheduler_that_is_not_there_is_named(slides: list[Path], tmp_path: Pa
         detect_many(
             jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler="tcp://127.0.0.1:9", ended=lambda _: None
         )
+
+
+def test_a_scheduler_that_wants_certificates_is_explained(slides: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(BatchError, match=r"tls://127\.0\.0\.1:9 wants TLS.*certificates.*cluster\.md"):
+        detect_many(
+            jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler="tls://127.0.0.1:9", ended=lambda _: None
+        )
+
+
+MORTAL = """
+import asyncio, os
+from distributed import Scheduler
+async def live():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        print(scheduler.address, flush=True)
+        while not scheduler.tasks:
+            await asyncio.sleep(0.02)
+        os._exit(1)
+asyncio.run(live())
+"""
+
+
+def test_a_scheduler_that_is_lost_half_way_is_explained(slides: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with subprocess.Popen([sys.executable, "-c", MORTAL], stdout=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stdout is not None
+        address = scheduler.stdout.readline().strip()
+        outcomes = detect_many(
+            jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler=address, ended=lambda _: None
+        )
+    for outcome in outcomes:
+        assert "connection to the dask scheduler was lost" in outcome.error
+        assert "again to go on" in outcome.error
 
 
 def test_the_command_offers_the_devices_there_are() -> None:

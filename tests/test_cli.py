@@ -10,17 +10,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from _thread import interrupt_main
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from napari_cervcell.casefile import open_case
+from napari_cervcell.casefile import Case, open_case
 from napari_cervcell.cli import main
 from napari_cervcell.detection import pick_device
+from napari_cervcell.errors import CervcellError
 from napari_cervcell.learning.rounds import REPLAY
-from napari_cervcell.models import load_model, save_model
+from napari_cervcell.models import ACCURATE_MODEL, load_model, save_model
 from napari_cervcell.review.models import import_model
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.taxonomy import BETHESDA
@@ -183,11 +187,36 @@ def test_a_detection_that_is_refused_leaves_nothing(tmp_path: Path, capsys: pyte
     assert "four numbers" in refused(capsys, "detect", slide, "--case", case, "--region", "nan", 0, 10, 10)
     assert "2.5 µm" in refused(capsys, "detect", slide, "--case", case, "--mpp", 2.5)
     assert "m.safetensors" in refused(capsys, "detect", slide, "--case", case, "--model", tmp_path / "m.safetensors")
+    missing = tmp_path / ACCURATE_MODEL.name  # whatever its name, it is not the one that ships
+    assert f"no model file {missing}" in refused(capsys, "detect", slide, "--case", case, "--model", missing)
+    assert "ensemble" in refused(capsys, "detect", slide, "--case", case, "--model", "accurate", "--mpp", 2.5)
     assert not case.exists()
     run(capsys, "detect", slide, "--case", case, "--region", 0, 0, 10, 10)
     assert "2.5 µm" in refused(capsys, "detect", slide, "--case", case, "--mpp", 2.5)
     run(capsys, "detect", slide, "--case", case, "--region", 0, 0, 10, 10)  # at the µm per pixel that it had
     assert str(slide) in refused(capsys, "detect", slide, "--cases", slide)
+
+
+def test_what_is_stopped_says_so_and_is_kept(
+    quick_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.cervcell"
+
+    def interrupt() -> None:
+        """Press Ctrl+C once the first tile is there."""
+        tiles = 0
+        while not tiles:
+            time.sleep(0.01)
+            with contextlib.suppress(CervcellError), Case.open(path) as case:
+                tiles = len(case.detections().tiles)
+        interrupt_main()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert main(["detect", str(sample_slide()), "--case", str(path), "--model", str(quick_file)]) == 130
+    assert capsys.readouterr().err == "cervcell: stopped; what was done so far is kept\n"
+    with Case.open(path) as case:
+        assert case.runs()[-1].state == "cancelled"
+        assert len(case.detections()) > 0
 
 
 def test_a_model_of_another_taxonomy_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,11 +39,11 @@ def test_nobody_is_told_over_the_network(tmp_path: Path) -> None:
 SMALL = """
 import pathlib
 from napari_cervcell import quantizing
-from napari_cervcell.detection.conversion import forget_quantized, openvino, quantized
+from napari_cervcell.detection.conversion import forget_quantized, keep_quantized, openvino, quantized
 from napari_cervcell.detection.engines import make_engine
 from napari_cervcell.learning import rounds
 from napari_cervcell.models import Model, build, config_of, load_model
-rounds.REPLAY = pathlib.Path(FIELDS)
+rounds.REPLAY, quantizing._PICTURES = pathlib.Path(FIELDS), 2
 config = config_of("yollo", "small")
 model = Model(build(config).eval(), load_model().card | {"architecture": config})
 is_quantized = lambda model: quantized(model, openvino.Core()) is not None
@@ -54,14 +54,18 @@ print(result.used, is_quantized(model), words(), words("cpu-openvino-f32"))
 print(result.fields, said[0], said[-1], sep="; ")
 forget_quantized(model)
 print(is_quantized(model), words() == before)
+keep_quantized(model, openvino.Model([], []))
+quantizing.MOST_LOST = -1.0
+print(quantizing.quantize(model, said.append).used, is_quantized(model))
 """
 
 
-def test_it_is_used_until_it_is_given_up(tmp_path: Path, few_fields: Path) -> None:
+def test_it_is_used_until_it_is_given_up_or_no_longer_passes(tmp_path: Path, few_fields: Path) -> None:
     assert run(SMALL.replace("FIELDS", repr(str(few_fields))), tmp_path) == [
         "True True processor (OpenVINO, 8-bit integers) processor (OpenVINO, float32)",
         "2; Converting, which takes most of a minute; Checking it in 8 bits, field 2 of 2",
         "False True",
+        "False False",
     ]
 
 

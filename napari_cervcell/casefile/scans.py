@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -101,11 +102,19 @@ class ScanRecord(Record):
     def write_tile(self, run: int, x: int, y: int, size: int, cells: Cells, looks: Looks | None = None) -> None:
         """Save one tile of a run, and what its cells look like; see :meth:`write_tiles`."""
         with self._store.transaction(durable=False) as connection:
-            connection.execute(_SAVE_TILE, _row(run, (x, y, size, cells)))
             connection.execute(_DROP_IMPORTED, (x, x + size, y, y + size))
-            if looks is not None and looks.size:
-                row = (run, int(size), int(x), int(y), np.ascontiguousarray(looks, "<f2").tobytes())
-                connection.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", row)
+            _save(connection, run, (x, y, size, cells), looks)
+
+    def keep_in_tile(self, run: int, x: int, y: int, size: int, kept: NDArray[np.bool_]) -> None:
+        """Leave only some of the cells that a run has found in a tile, those that are `kept`, bool (n,).
+
+        Raises CaseError.
+        """
+        with self._store.transaction(durable=False) as connection:
+            sql = "SELECT cells FROM tiles WHERE run = ? AND size = ? AND x = ? AND y = ?"
+            cells = Cells.from_bytes(connection.execute(sql, (run, size, x, y)).fetchone()[0])  # of classes as stored
+            looks = self.looks(run, x, y, size, len(cells))
+            _save(connection, run, (x, y, size, cells[kept]), looks[kept] if looks.size else None)
 
     def write_tiles(self, run: int, tiles: Iterable[Tile]) -> None:
         """Save tiles, all or none; from now on their cells stand for these places. Raises CaseError."""
@@ -213,6 +222,14 @@ def _by_tile(cells: Cells, size: int) -> Iterator[tuple[tuple[int, int], Cells]]
     order, ends = np.argsort(of.ravel(), kind="stable"), np.cumsum(np.bincount(of.ravel(), minlength=len(homes)))
     for (column, row), start, end in zip(homes.tolist(), [0, *ends[:-1]], ends, strict=False):
         yield (column * size, row * size), cells[order[start:end]]
+
+
+def _save(connection: sqlite3.Connection, run: int, tile: Tile, looks: Looks | None) -> None:
+    x, y, size, _ = tile
+    connection.execute(_SAVE_TILE, _row(run, tile))
+    if looks is not None and looks.size:
+        row = (run, int(size), int(x), int(y), np.ascontiguousarray(looks, "<f2").tobytes())
+        connection.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _row(run: int, tile: Tile) -> tuple[int, int, int, int, int, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,19 +104,29 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1][:120]
 
 
+def _gist(error: Exception) -> str:
+    """Return the line that says what is wrong: torch begins with it, OpenVINO with where in its sources that was."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if lines[0].startswith("Exception from") else 0][:200]
+
+
 class AnySize:
     """An engine for images of whatever size comes: `make`, given all of this and the size, is asked for one for each.
 
+    Plain torch has one for all, of others those of the last two sizes stay: each takes as much memory as a model.
     `name` is that of the last one used.
     """
 
     def __init__(self, model: Model, device: str, make: Callable[[Model, str, int, int], Engine] = make_engine) -> None:
         self.name = self.words = device
         self.batch = 1
-        self._of_size = cache(partial(make, model, device))
+        self._of_size = lru_cache(2)(partial(make, model, device))
+        self._of_all: Engine | None = None
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Dense:
-        engine = self._of_size(*pixels.shape[1:3])
+        engine = self._of_all or self._of_size(*pixels.shape[1:3])
+        if isinstance(engine, TorchEngine):
+            self._of_all = engine
         self.name, self.words = engine.name, engine.words
         return infer(engine, pixels)
 
@@ -216,7 +226,7 @@ def _explained(error: RuntimeError | MemoryError, words: str) -> DetectionError:
             "programs or choose another device, and detect again to go on."
         )
     return DetectionError(
-        f"Detection on the {words} failed: {str(error).strip().splitlines()[0][:200]}. What was found so far is kept. "
+        f"Detection on the {words} failed: {_gist(error).removesuffix('.')}. What was found so far is kept. "
         "Detect again to go on, if need be on another device."
     )
 

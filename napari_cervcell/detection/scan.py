@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, groupby, islice
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..casefile import Case, Looks, RunState
+from ..casefile import Case, CaseError, Looks, RunState
 from ..cells import Cells, iou_with
 from ..models import OVERLAP, Model, decode_embedded
 from ..priority import THREADS_GIVE_WAY, thread_gives_way
@@ -152,9 +152,15 @@ class Scan:
         # what neighbouring tiles have reported, whichever model looked at them; but what stands in one that waits to be
         # looked at anew counts for nothing, for it will go
         self._reported: dict[tuple[int, int], Cells] = {}
+        # what an earlier run has found in the tiles that are not looked at anew so far
+        self._stands: dict[tuple[int, int], tuple[int, Cells]] = {}
         if case:
             known = case.detections(size=self.grid.size)
-            self._reported = {(x, y): known.cells[which] for x, y, _, which in known.by_tile()}
+            for x, y, run, which in known.by_tile():
+                cells = known.cells[which]
+                self._reported[x, y] = Cells.concatenate([self._reported.get((x, y), Cells()), cells])
+                if run:  # no imported ones
+                    self._stands[x, y] = run, cells
         self._waiting = {(t.x, t.y) for t in self.tiles}
         self._one_by_one = False  # for want of memory
 
@@ -184,11 +190,13 @@ class Scan:
         try:
             yield from self._tiles(run, stop, pause)
             state = "cancelled" if stop.is_set() else "done"
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             state = "cancelled"
             raise
         finally:
             if self.case:
+                with suppress(CaseError):  # finish_run says so, too
+                    self._leave_no_doubles(self.case)
                 self.case.finish_run(run, state)
 
     def _tiles(self, run: int, stop: threading.Event, pause: threading.Event) -> Iterator[Progress]:
@@ -206,6 +214,7 @@ class Scan:
                 if self.case:
                     self.case.write_tile(run, tile.x, tile.y, tile.size, cells, looks)
                 self._reported[tile.x, tile.y] = cells
+                self._stands.pop((tile.x, tile.y), None)
             done, found = done + 1, found + len(cells)
             seconds = time.monotonic() - start
             rate = (done - before) / max(seconds, 1e-6)
@@ -261,6 +270,8 @@ class Scan:
         except NoRoomError:
             if across == 1:
                 raise
+            found = None
+        if found is None:  # out here, where what was computed in vain is no longer in memory
             self._one_by_one = True
             return [
                 said for block, _ in batch for read in self._read(block) for said in self._infer(engine_for, [read])
@@ -298,13 +309,32 @@ class Scan:
         x, y = own.centres.T
         inside = (x >= 0) & (x < self.slide.width) & (y >= 0) & (y < self.slide.height)
         own, looks = own[inside], looks[inside]
-        steps = (-tile.size, 0, tile.size)
-        around = {(tile.x + dx, tile.y + dy) for dx in steps for dy in steps if dx or dy} - self._waiting
-        others = Cells.concatenate([self._reported[key] for key in around if key in self._reported]).boxes
-        if not len(others) or not len(own):
-            return own, looks
-        new = np.array([iou_with(box, others).max() <= OVERLAP for box in own.boxes])
+        new = self._not_in(own, self._around(tile.x, tile.y) - self._waiting)
         return own[new], looks[new]
+
+    def _leave_no_doubles(self, case: Case) -> None:
+        """Where the scan has not come to all tiles, take out of these what it has found anew beside them.
+
+        Not what is new, lest a scan that goes on later ends with other cells than one that was never stopped.
+        """
+        left = self._stands.keys() & {(t.x, t.y) for t in self.tiles}
+        for x, y in left:
+            run, old = self._stands[x, y]
+            kept = self._not_in(old, self._around(x, y) - left)
+            if not kept.all():
+                case.keep_in_tile(run, x, y, self.grid.size, kept)
+
+    def _around(self, x: int, y: int) -> set[tuple[int, int]]:
+        """Return (x, y) of the eight tiles around one."""
+        steps = (-self.grid.size, 0, self.grid.size)
+        return {(x + dx, y + dy) for dx in steps for dy in steps if dx or dy}
+
+    def _not_in(self, cells: Cells, tiles: set[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Return bool (n,): which of n `cells` none of `tiles` has reported."""
+        others = Cells.concatenate([self._reported[tile] for tile in tiles if tile in self._reported]).boxes
+        if not len(others):
+            return np.ones(len(cells), bool)
+        return np.array([iou_with(box, others).max() <= OVERLAP for box in cells.boxes], bool)
 
 
 def _ahead(

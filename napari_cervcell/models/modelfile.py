@@ -165,7 +165,9 @@ def model_from_bytes(data: bytes, name: str = "model") -> Model:
         tensors = {k: torch.from_numpy(v) for k, v in weights.items()}
         network.load_state_dict({k: t.float() if t.is_floating_point() else t for k, t in tensors.items()})
         model = Model(network.eval(), card)
-        _ = model.taxonomy, model.name
+        _ = model.name
+        if len(model.taxonomy) != card["architecture"]["n_classes"]:
+            raise ValueError(f"it names {len(model.taxonomy)} classes, its network {card['architecture']['n_classes']}")
         if not (0 < model.mpp < math.inf and 0 <= model.threshold <= 1):
             raise ValueError(f"it looks at {model.mpp} µm per px and shows cells from {model.threshold}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

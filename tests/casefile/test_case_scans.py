@@ -111,6 +111,14 @@ def test_a_case_from_before_cells_had_looks_opens_and_takes_them(case: Case) -> 
         np.testing.assert_array_equal(again.looks(later, 0, 0, 512, 1), looks_of(1))
 
 
+def test_what_is_taken_out_of_a_tile_leaves_the_others_and_their_looks(case: Case) -> None:
+    run, looks = case.start_run("a", "a", "slide"), looks_of(3)
+    case.write_tile(run, 0, 0, 512, cells_at(1, 2, 3), looks)
+    case.keep_in_tile(run, 0, 0, 512, np.array([True, False, True]))
+    assert case.detections().cells.boxes[:, 0].tolist() == [1, 3]
+    np.testing.assert_array_equal(case.looks(run, 0, 0, 512, 2), looks[[0, 2]])
+
+
 def test_looks_that_do_not_fit_their_cells_are_said_to_be_damaged(case: Case) -> None:
     run = case.start_run("a", "a", "slide")
     case.write_tile(run, 0, 0, 512, cells_at(1, 2), looks_of(2)[:, :5])

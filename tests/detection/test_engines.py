@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_cervcell.cells import Cells
 from napari_cervcell.detection import AnySize, Block, DetectionError, Scan, pick_device
-from napari_cervcell.detection.engines import TorchEngine, infer, make_engine
+from napari_cervcell.detection.engines import Engine, TorchEngine, infer, make_engine
 from napari_cervcell.learning import evaluate, read_fields
 from napari_cervcell.learning.rounds import REPLAY
 from napari_cervcell.models import ACCURATE_MODEL, SHIPPED_MODEL, Model, decode, decode_embedded, load_model
@@ -142,6 +143,40 @@ class LostCard(TorchEngine):
 def test_a_device_lost_half_way_is_explained(shipped_model: Model, tiles: np.ndarray) -> None:
     with pytest.raises(DetectionError, match=r"device-side assert.*so far is kept.*another device"):
         infer(LostCard(shipped_model, "cpu-torch"), tiles)
+
+
+def test_an_error_without_words_is_named(quick_model: Model, tiles: np.ndarray) -> None:
+    card = SmallCard(quick_model, "cpu-torch")
+    card.holds, card.says = 0, RuntimeError()
+    with pytest.raises(DetectionError, match=r"failed: RuntimeError\. What"):
+        infer(card, tiles[:1])
+
+
+@needs_openvino
+def test_what_openvino_says_is_wrong_is_passed_on(quick_model: Model, tiles: np.ndarray) -> None:
+    """Not where in its sources it was found."""
+    engine = make_engine(quick_model, "cpu-openvino-f32", 64, 64)
+    with pytest.raises(DetectionError, match="failed: Can't set the input tensor"):
+        infer(engine, tiles[:1, :96, :96])
+
+
+@needs_openvino
+@pytest.mark.parametrize(("device", "made", "most"), [("cpu-openvino-f32", 4, 2), ("cpu-torch", 1, 1)])
+def test_images_of_many_sizes_take_no_more_memory_than_those_of_two(
+    device: str, made: int, most: int, quick_model: Model, tiles: np.ndarray
+) -> None:
+    engines: list[weakref.ref[Engine]] = []
+
+    def make(model: Model, device: str, height: int, width: int) -> Engine:
+        engine = make_engine(model, device, height, width)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    look = AnySize(quick_model, device, make)
+    for side in (64, 96, 128, 160):
+        assert look(tiles[:1, :side, :side]).cell.shape == (1, side // 4, side // 4)
+    assert len(engines) == made
+    assert sum(engine() is not None for engine in engines) == most
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,13 @@ def region(grid: TileGrid) -> Region:
 
 
 @pytest.fixture(scope="module")
+def last_tile(grid: TileGrid) -> Region:
+    """The middle of that of these four which is looked at last, unless it is on screen."""
+    size = grid.size
+    return (2.4 * size, 1.4 * size, 2.6 * size, 1.6 * size)
+
+
+@pytest.fixture(scope="module")
 def steps(sample: Slide, quick_model: Model, region: Region) -> list[Progress]:
     return list(Scan(sample, quick_model, region=region).run())
 
@@ -142,29 +149,63 @@ def test_a_cell_on_the_border_of_what_another_model_scanned_is_there_once(
 
 
 def test_a_model_that_looks_again_everywhere_finds_what_it_would_have_found_alone(
-    scanned_case: Case, sample: Slide, next_model: Model, region: Region
+    scanned_case: Case, sample: Slide, next_model: Model, region: Region, last_tile: Region
 ) -> None:
     """What an earlier model found hides nothing for good, also where the scan is stopped and goes on later."""
-    alone = Cells.concatenate([s.cells for s in Scan(sample, next_model, region=region).run()])
+    where = {"region": region, "view": last_tile}
+    alone = Cells.concatenate([s.cells for s in Scan(sample, next_model, **where).run()])
     stop = threading.Event()
-    for step in Scan(sample, next_model, region=region, case=scanned_case).run(stop):
+    for step in Scan(sample, next_model, **where, case=scanned_case).run(stop):
         if step.done == 2:
             stop.set()
-    rest = list(Scan(sample, next_model, region=region, case=scanned_case).run())
+    assert_each_once(scanned_case.detections().cells)
+    rest = list(Scan(sample, next_model, **where, case=scanned_case).run())
     assert [s.done for s in rest] == [3, 4]
     found = scanned_case.detections().cells
     assert_same_cells(found, alone)
 
 
+def test_a_scan_that_fails_leaves_no_cell_twice_beside_what_it_has_not_come_to(
+    steps: list[Progress], sample: Slide, next_model: Model, region: Region, last_tile: Region, tmp_path: Path
+) -> None:
+    """And of each that stays what it looks like."""
+    size = steps[0].tile.size
+    with open_case(tmp_path / "a.cervcell", sample) as case:
+        run = case.start_run("earlier", "earlier", "region")
+        for s in steps:
+            looks = np.repeat(s.cells.scores[:, None], 4, 1).astype(np.float16)  # to know each by
+            case.write_tile(run, s.tile.x, s.tile.y, size, s.cells, looks)
+        case.finish_run(run)
+        again = Scan(sample, next_model, region=region, view=last_tile, case=case).run()
+        next(again)
+        again.close()
+        detections = case.detections()
+        assert_each_once(detections.cells)
+        before = sum(len(s.cells) for s in steps[:-1])
+        stands = 0
+        for x, y, by, which in detections.by_tile():
+            if by == run:
+                cells = detections.cells[which]
+                stands += len(cells)
+                looks = case.looks(by, x, y, size, len(cells))
+                np.testing.assert_array_equal(looks[:, 0], cells.scores.astype(np.float16))
+        assert before - 40 < stands < before
+
+
+@pytest.mark.parametrize("lost", ["first", "last"])
 def test_what_stands_in_a_tile_that_cannot_be_read_is_not_found_again_beside_it(
-    scanned_case: Case, next_model: Model, region: Region, grid: TileGrid, tmp_path: Path, scratch: Callable
+    lost: str, scanned_case: Case, next_model: Model, region: Region, grid: TileGrid, tmp_path: Path, scratch: Callable
 ) -> None:
     path = Path(shutil.copy(sample_slide(), tmp_path / "damaged.tiff"))
     size = grid.size
     scratch(path, 1.5 * size, 0.5 * size)
     with open_slide(path) as slide:
-        steps = list(Scan(slide, next_model, region=(*region[:2], region[2], 0.95 * size), case=scanned_case).run())
-    assert [(s.tile.x, s.readable) for s in steps] == [(size, False), (2 * size, True)]
+        where = {"region": (*region[:2], region[2], 0.95 * size)}
+        if lost == "last":
+            where["view"] = (2.4 * size, 0.4 * size, 2.6 * size, 0.6 * size)
+        steps = list(Scan(slide, next_model, **where, case=scanned_case).run())
+    order = 1 if lost == "first" else -1
+    assert [(s.tile.x, s.readable) for s in steps][::order] == [(size, False), (2 * size, True)]
     assert_each_once(scanned_case.detections().cells)
 
 

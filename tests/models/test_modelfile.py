@@ -59,6 +59,18 @@ def test_a_text_file_is_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
+@pytest.mark.parametrize("header", [b"[1]", b"null", b'{"__metadata__": null}', b'{"__metadata__": []}'])
+def test_a_header_that_is_none_is_refused(header: bytes) -> None:
+    with pytest.raises(ModelError, match=r"not a whole model file|not a napari-cervcell model"):
+        model_from_bytes(len(header).to_bytes(8, "little") + header, "other")
+
+
+def test_a_network_of_more_classes_than_the_model_names_is_refused(small_model: Model) -> None:
+    small_model.card["taxonomy"]["classes"] = small_model.card["taxonomy"]["classes"][:3]
+    with pytest.raises(ModelError, match="names 3 classes, its network 6"):
+        model_from_bytes(small_model.to_bytes())
+
+
 def test_somebody_elses_weights_are_refused() -> None:
     data = safetensors.torch.save({"w": torch.zeros(3)}, {"format": "pt"})
     with pytest.raises(ModelError, match="not a napari-cervcell model"):
