@@ -85,7 +85,7 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
 
     start = time.monotonic()
     with open_slide(job.slide) as slide, ExitStack() as stack:
-        case = stack.enter_context(open_case(job.case, slide)) if job.case.exists() else None
+        case = stack.enter_context(open_case(job.case, slide)) if os.path.exists(job.case) else None
         _scan_of(job, slide, case)  # what is refused changes nothing in a case, and leaves no new one
         seen = foreground(slide)
         case = case or stack.enter_context(open_case(job.case, slide))

@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=model_file, help="model file, or 'accurate'; by default the case's own, else the standard one"
     )
     detect.add_argument("--device", choices=DEVICES, default="auto", help="what computes (default: the best there is)")
-    detect.add_argument("--region", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="only here, level-0 px")
+    detect.add_argument(
+        "--region", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="only tiles that touch this, level-0 px"
+    )
     detect.add_argument("--mpp", type=float, help="µm per pixel, for slides that do not say, or not rightly")
     where = detect.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, default=0, metavar="N", help="this many slides at once, on this machine")
@@ -345,6 +347,7 @@ def _report(options: argparse.Namespace) -> Answer:
     from .slides import open_slide
 
     with Case.open(options.case) as case, open_slide(_slide_of(case, options.slide), mpp=case.mpp) as slide:
+        case.check_slide(slide)
         report = Report.of(Session(slide, case, threshold=left_threshold(case)))
         pictures = report.write(slide, options.out, lambda done, of: _progress(f"{done}/{of} pictures"))
     _progress("")
@@ -390,7 +393,7 @@ def _make_slide(options: argparse.Namespace) -> Answer:
 
 def _slide_of(case: Case, given: Path | None) -> Path:
     path = given or case.slide_path
-    if not path.exists():
+    if not os.path.exists(path):
         raise CommandError(f"The slide {path} of the case {case.path} is not there. Say where it is with --slide.")
     return path
 

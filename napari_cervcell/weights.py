@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from .errors import CervcellError
+from .files import refuse_database
 
 __all__ = [
     "ACCURATE_MODEL",
@@ -66,7 +67,8 @@ def header(card: Card) -> dict[str, str]:
 
 
 def read(path: Path) -> bytes:
-    """Return what is in the file. Raises ModelError."""
+    """Return what is in the file. Raises ModelError, and CervcellError where it is a case that is open."""
+    refuse_database(path)
     try:
         return path.read_bytes()
     except FileNotFoundError:

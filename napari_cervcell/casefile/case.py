@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -136,7 +137,7 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
         """Where the slide was last seen, or beside the case file if it is no longer there but here."""
         seen = self.path.parent / str(self._store.meta("slide_path"))
         beside = self.path.with_name(self.slide_name)
-        return beside if beside.exists() and not seen.exists() else seen
+        return beside if os.path.exists(beside) and not os.path.exists(seen) else seen
 
     @slide_path.setter
     def slide_path(self, value: Path) -> None:
@@ -190,6 +191,14 @@ class Case(ScanRecord, ReviewRecord, RoundRecord):
     def desk(self, value: dict[str, Any]) -> None:
         self._store.set_meta(f"desk of {self.reviewer}", value, durable=False)
 
+    def check_slide(self, slide: SlideLike) -> None:
+        """Raise CaseError where `slide` is not that of the case: what was said of cells is true of no other."""
+        if self.fingerprint != slide.fingerprint:
+            raise CaseError(
+                f"The case file {self.path} is of the slide {self.slide_name}, not of {slide.path.name}. "
+                "Open that slide, or choose another case file for this one."
+            )
+
     def close(self) -> None:
         """Close the file. Nothing needs saving; what is called afterwards raises CaseError."""
         self._store.close()
@@ -217,7 +226,7 @@ def open_case(path: str | Path, slide: SlideLike, reviewer: str | None = None, t
     CaseError
         Also where the case is of another slide.
     """
-    if Path(path).exists():
+    if os.path.exists(path):  # not Path.exists, which raises where one may not look
         case = Case.open(path, reviewer)
     else:
         case = Case.create(
@@ -231,11 +240,7 @@ def open_case(path: str | Path, slide: SlideLike, reviewer: str | None = None, t
             reviewer=reviewer,
         )
     try:
-        if case.fingerprint != slide.fingerprint:
-            raise CaseError(
-                f"The case file {path} is of the slide {case.slide_name}, not of {slide.path.name}. "
-                "Open that slide, or choose another case file for this one."
-            )
+        case.check_slide(slide)
         if case.mpp is None and slide.mpp is not None:
             case.mpp = slide.mpp
         if case.slide_path != slide.path.absolute():

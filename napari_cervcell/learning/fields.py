@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +82,9 @@ def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | N
     one COCO ``.json``. Raises DataError.
     """
     folder = Path(folder)
-    if not (folder / "images").is_dir():
+    if not os.path.isdir(folder / "images"):
         raise DataError(f"{folder} has no folder images/. Give a folder with images/ and points.csv or a COCO file.")
-    if (folder / "points.csv").is_file() and (folder / "images.csv").is_file():
+    if os.path.isfile(folder / "points.csv") and os.path.isfile(folder / "images.csv"):
         entries = _read_points(folder, taxonomy)
     else:
         found = sorted(folder.glob("*.json"))
@@ -193,7 +194,7 @@ def class_names(folder: str | Path) -> list[str]:
     """Return the classes that the labelled fields in `folder` name; see :func:`read_fields`. Raises DataError."""
     folder = Path(folder)
     points = folder / "points.csv"
-    path = points if points.is_file() else next(iter(sorted(folder.glob("*.json"))), points)
+    path = points if os.path.isfile(points) else next(iter(sorted(folder.glob("*.json"))), points)
     try:
         if path == points:
             with path.open(newline="", encoding="utf-8-sig") as f:

@@ -157,14 +157,9 @@ def train_round(
 def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     """Return the model that a round starts from, and what it is to learn.
 
-    Raises CervcellError where it cannot, and RoundError for another slide than the case's: what was said of cells is
-    true of no other.
+    Raises CervcellError where it cannot, CaseError for another slide than the case's.
     """
-    if case.fingerprint != slide.fingerprint:
-        raise RoundError(
-            f"The case file {case.path} is of the slide {case.slide_name}, not of {slide.path.name}. "
-            "Open that slide, then begin the round again."
-        )
+    case.check_slide(slide)
     parent, known = current_model(case), Known.of(case, slide)
     if not len(known.learnt) and not len(known.checked):
         raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def check_place(path: Path) -> None:
     spare_sources(path)
     if path.suffix.lower() == ".json":
         raise ModelError(f"{path} is where the card of a model goes. Choose a name that ends in .safetensors.")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         folder = path.absolute().parent
         raise ModelError(f"Cannot save the model to {path}: there is no folder {folder}. Choose another place.")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cervcell.casefile import Case, State, Verdict, open_case
+from napari_cervcell.casefile import Case, CaseError, State, Verdict, open_case
 from napari_cervcell.cells import centres_of
 from napari_cervcell.detection import Scan
 from napari_cervcell.learning import RoundError, TrainingProcess, current_model, held_back
@@ -312,9 +312,7 @@ def test_a_slide_that_is_not_the_cases_is_refused(sample: Slide, other_slide: Sl
     with open_case(tmp_path / "one.cervcell", sample) as case:
         case.record([Verdict("add", (300, 300, 360, 360), 0)])
         for teach in (train_round, partial(quick_round, memory=FeatureMemory())):
-            with pytest.raises(
-                RoundError, match=r"one\.cervcell is of the slide cric_sample\.tiff, not of other\.tiff"
-            ):
+            with pytest.raises(CaseError, match=r"one\.cervcell is of the slide cric_sample\.tiff, not of other\.tiff"):
                 teach(case, other_slide, steps=1)
 
 

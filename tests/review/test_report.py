@@ -101,3 +101,14 @@ def test_the_command_line_writes_it_and_no_patient_is_named(
         secrets = [str(value) for key, value in slide.properties.items() if "patient" in key.lower()]
     assert secrets
     assert not any(secret in page for secret in secrets)
+
+
+def test_pictures_of_another_slide_are_refused(
+    labelled_svs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, page = tmp_path / "f.cervcell", tmp_path / "f.html"
+    with open_slide(labelled_svs) as slide, open_case(case, slide, "ada") as opened:
+        say(opened, "add", 300, 300, "NILM")
+    assert main(["report", str(case), "--slide", str(sample_slide()), "--out", str(page)]) == 1
+    assert "is of the slide labelled.svs, not of cric_sample.tiff" in capsys.readouterr().err
+    assert not page.exists()
