@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ _SOURCES = (b"SQLite format 3\0", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how
 _SLIDES = {".mrxs", ".dcm", ".vms", ".vmu"}  # what of slides begins otherwise
 # where they are on the disk, of those that this process has open: how often
 _databases: Counter[tuple[int, int]] = Counter()
+_counting = threading.Lock()
 
 
 def data_folder() -> Path:
@@ -50,11 +52,13 @@ def made_folder(path: Path) -> Path:
 def database_in_use(path: Path) -> Iterator[None]:
     """Note for as long that this process has the database `path` of SQLite open. Raises OSError where there is none."""
     place = _place(path)
-    _databases[place] += 1
+    with _counting:
+        _databases[place] += 1
     try:
         yield
     finally:
-        _databases[place] -= 1
+        with _counting:
+            _databases[place] -= 1
 
 
 def is_database_in_use(path: Path) -> bool:

@@ -18,7 +18,7 @@ MAY_USE: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "priority": set(),
-    "weights": {"errors"},
+    "weights": {"errors", "files"},
     "taxonomy": set(),
     "cells": set(),
     "slides": GROUND,

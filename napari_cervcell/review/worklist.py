@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +77,7 @@ class Standing:
     Attributes
     ----------
     state : str
-        "new", "detected", "in review", "done"; "missing" without the slide, "unreadable" where the case is no good.
+        "new", "detected", "in review", "done"; "missing" without the slide, "unreadable" where it or the case is bad.
     reviewed, cells : int
         On how many of how many cells something was said.
     opened : str
@@ -102,7 +102,7 @@ class Standing:
         reviewed = sum(count.reviewed + count.rejected for count in counts)
         cells = sum(count.detected + count.rejected for count in counts)
         opened, done = case.opened or ("", ""), case.done
-        state: State = "done" if done else "in review" if reviewed else "detected" if case.runs() else "new"
+        state: State = "done" if done else "in review" if reviewed else "detected" if case.runs() or cells else "new"
         return cls(state, reviewed, cells, opened[0], done[1] if done else opened[1])
 
 
@@ -151,14 +151,15 @@ class Worklist:
         wanted = os.path.abspath(slide)  # links stay what they are: two of them may lead to one file
         return next((i for i, item in enumerate(self.items) if os.path.abspath(item.slide) == wanted), None)
 
-    def next_to_do(self, at: int | None) -> int | None:
+    def next_to_do(self, at: int | None, without: Container[int] = ()) -> int | None:
         """Return the first item after `at` that is there and not done, round again at the end; None where all are.
 
-        The item `at` itself is not one of them.
+        The item `at` itself is not one of them, nor are those of `without`.
         """
         start = -1 if at is None else at
         order = [(start + step) % len(self) for step in range(1, len(self) + (at is None))]
-        return next((i for i in order if self.items[i].slide.exists() and not self.items[i].is_done()), None)
+        left = (i for i in order if i not in without and self.items[i].slide.exists())
+        return next((i for i in left if not self.items[i].is_done()), None)
 
     def before(self, at: int | None) -> int | None:
         """Return the item before `at` that is there, done or not; None at the top."""

@@ -83,6 +83,7 @@ class CasePanel(QWidget):
         self.format.setToolTip("What to write: all cells for other programs, or what the case came to for people")
         self.export_button = Button("Export …", "Write all cells, or the report, to a file.", "export")
         self.export_button.clicked.connect(self.ask_and_export)
+        desk.writing.changed.connect(self._show_writing)
         out = QHBoxLayout()
         out.addWidget(self.format, 1)
         out.addWidget(self.export_button, 1)
@@ -188,7 +189,7 @@ class CasePanel(QWidget):
             on_slide.setToolTip(about_number(name, figures))
 
     def _edit_classes(self) -> None:
-        dialog = ClassesDialog(self._desk.session.taxonomy, self, lambda: self._desk.what_hinders_classes)
+        dialog = ClassesDialog(self._desk.session.taxonomy, self, lambda: self._desk.what_hinders("The classes"))
         dialog.edited.connect(self._desk.change_classes)
         close_with_slide(dialog, self._desk)
         dialog.open()
@@ -221,6 +222,11 @@ class CasePanel(QWidget):
         if name:
             self._desk.set_reviewer(name)
 
+    def _show_writing(self) -> None:
+        busy = bool(self._desk.writing.running)
+        self.export_button.setDisabled(busy)
+        self.export_button.setText("Exporting …" if busy else "Export …")
+
     def ask_and_export(self) -> None:
         _, suffix = _FORMATS[self.format.currentText()]
         suggestion = self._desk.slide.path.with_suffix(suffix).name
@@ -230,15 +236,12 @@ class CasePanel(QWidget):
 
     def export(self, path: Path) -> None:
         """Write the cells, or the report, to `path`, as chosen."""
-        from ..casefile import export_case
-
-        if _FORMATS[self.format.currentText()][0] == "report":
+        form, _ = _FORMATS[self.format.currentText()]
+        if form == "report":
             self._save_notes()
-            self._desk.write_report(path)
-            return
-        with self._desk.guard():
-            export_case(self._desk.case, path, _FORMATS[self.format.currentText()][0])
-            self._desk.said.emit(f"Exported to {path}.")
+            self._desk.writing.report(path)
+        else:
+            self._desk.writing.export(path, form)
 
 
 def in_words(pace: Pace) -> str:

@@ -15,7 +15,7 @@ from superqt.utils import create_worker
 
 from ..casefile import Case, note_place, open_case
 from ..errors import CervcellError
-from ..review import ClassesChanged, Report, Session
+from ..review import ClassesChanged, Session
 from ..review.comparison import Comparison, compare
 from ..review.models import (
     STANDARD,
@@ -35,6 +35,7 @@ from .nuclei import CurrentNucleus
 from .steadiness import load_torch
 from .tasks import Detection, Training
 from .view import Rectangle, View
+from .writing import Writing
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -66,9 +67,11 @@ class Desk(QObject):
         None while no slide is open, or one whose µm per pixel nobody has told yet.
     selected : int64 (n,)
         Rows of the session, on the slide, that the next verdict is for, all at once; none: it is for the current cell.
+    device : str
+        What looks for cells.
     detection, training
         The running work.
-    nucleus : CurrentNucleus
+    nucleus, writing : CurrentNucleus, Writing
     """
 
     shown = Signal()
@@ -102,6 +105,7 @@ class Desk(QObject):
         self.selected = _NONE
         self.next_case_path: Path | None = None
         self.reviewer: str | None = None
+        self.device = "auto"
         self.detection = Detection(self)
         self.detection.found.connect(self._take_in)
         self.detection.failed.connect(self.report)
@@ -109,6 +113,7 @@ class Desk(QObject):
         self.training = Training(self)
         self.training.finished.connect(self._after_training)
         self.nucleus = CurrentNucleus(self)
+        self.writing = Writing(self)
         self.closing.connect(lambda: self.select())
         self._case: Case | None = None
         self._new_round: int | None = None  # whose model is looking over the slide
@@ -133,6 +138,7 @@ class Desk(QObject):
         if layer is self.layer:
             return
         self.clear()
+        self.show_alone(layer)
         slide: Slide = layer.metadata["slide"]
         path, self.next_case_path = self.next_case_path, None
         with self.guard():
@@ -149,6 +155,16 @@ class Desk(QObject):
             else:
                 self._begin()
 
+    def show_alone(self, layer: Image) -> None:
+        """Hide all slides but that of `layer`: they are other patients'."""
+        layers = getattr(self.viewer, "__wrapped__", self.viewer).layers
+        slides = [other for other in layers if "slide" in other.metadata]
+        for other in slides:  # napari complains of different units in a window
+            other.units = ("pixel" if layer.metadata["slide"].mpp is None else "um",) * 2
+        for other in slides:
+            if other.visible != (other is layer):
+                other.visible = other is layer
+
     @staticmethod
     def _place(slide: Slide) -> Path:
         try:
@@ -161,16 +177,21 @@ class Desk(QObject):
 
     def set_mpp(self, mpp: float) -> None:
         """Take the user's word for the slide's µm per pixel, and remember it in the case."""
+        if hindrance := self.what_hinders("The size of a pixel"):
+            self.failed.emit(hindrance)
+            return
         with self.guard():
-            self._scale(mpp)
             self._case.mpp = mpp
+            self._scale(mpp)
             self._begin()
+            if len(self.session.cells):
+                self.said.emit(f"A pixel counts as {mpp:g} µm now. Detect again: cells were found at another size.")
 
     def _scale(self, mpp: float) -> None:
         place = self.view.place
         self.slide.mpp = mpp
         self.layer.scale = (mpp, mpp)
-        self.layer.units = ("um", "um")
+        self.show_alone(self.layer)  # in µm now
         self.view.place = place
 
     def _begin(self) -> None:
@@ -187,16 +208,15 @@ class Desk(QObject):
             signal.connect(lambda: self.select())
         self.figures_changed.emit(self.session.figures())
 
-    @property
-    def what_hinders_classes(self) -> str:
-        """Why the classes cannot be changed now, in words; empty where they can."""
+    def what_hinders(self, change: str) -> str:
+        """Why what all work rests on, named by `change`, cannot be changed now, in words; empty where it can."""
         if not self.work:
             return ""
-        return "The classes can be changed when nothing is running. Wait for the work to end, or cancel it."
+        return f"{change} can be changed when nothing is running. Wait for the work to end, or cancel it."
 
     def change_classes(self, taxonomy: Taxonomy) -> None:
         """Go on with other classes of cells, which continue those of the case."""
-        if hindrance := self.what_hinders_classes:
+        if hindrance := self.what_hinders("The classes"):
             self.failed.emit(hindrance)
             return
         with self.guard():
@@ -226,8 +246,7 @@ class Desk(QObject):
         if self.session is not None:
             self.closing.emit()
         self._figures_timer.stop()
-        self.detection.shut_down()
-        self.training.shut_down()
+        self.stop_work()
         if self.memory is not None:
             self.memory.close()
         if self._case is not None:
@@ -235,9 +254,14 @@ class Desk(QObject):
         self._case = self.memory = self.session = self.layer = self.view = self._new_round = None
         self.closed.emit()
 
+    def stop_work(self) -> None:
+        """Stop what is running; what was found and said so far is on disk."""
+        self.detection.shut_down()
+        self.training.shut_down()
+
     @property
     def work(self) -> str:
-        """What is running, in words; empty where nothing is."""
+        """What is running on the slide, in words; empty where nothing is."""
         running = {"Cells are still being looked for": self.detection, "A round of training runs": self.training}
         return " and ".join(words for words, task in running.items() if task.running)
 
@@ -292,39 +316,37 @@ class Desk(QObject):
         active = self._case.active_round if self._case else None
         return sorted(choices, key=lambda choice: choice[1] != active)
 
-    def loader(self, choice: int | Path | None) -> Callable[[], Any]:
-        """Return what loads the model that `choice` means, see :meth:`detect`; it may run in any thread."""
-        case = self._case
-
-        def load() -> Any:
-            from ..models import load_model, model_from_bytes
-
-            number = choice
-            if choice == ACCURATE_MODEL:
-                number = use_accurate(case)
-                self.models_changed.emit()
-            if isinstance(number, int):
-                model = model_from_bytes(case.round_model(number), f"The model of round {number}")
-            else:
-                model = load_model(number)
-            model.check_classes(case.taxonomy, model.name)
-            return model
-
-        return load
-
-    def detect(self, choice: int | Path | None, device: str = "auto", region: Rectangle | None = None) -> None:
-        """Scan `region`, or the whole slide with what is on screen first.
+    def detect(self, choice: int | Path | None, region: Rectangle | None = None) -> None:
+        """Scan `region`, or the whole slide with what is on screen first, on the `device` of the desk.
 
         `choice` is the model: that of a round, of a file, or the standard one (None). The accurate one is in use from
         then on, so that learning goes on from it.
         """
+        case = self._case
         if self.session is None or self.detection.running:
             return
+
+        def load() -> Any:
+            from ..models import load_model, model_from_bytes
+
+            if isinstance(choice, int):
+                model = model_from_bytes(case.round_model(choice), f"The model of round {choice}")
+            else:
+                model = load_model(choice)
+            model.check_classes(case.taxonomy, model.name)
+            return model
+
+        def begin() -> None:
+            if choice == ACCURATE_MODEL:
+                use_accurate(case)
+                self.models_changed.emit()
+
         self.detection.start(
             self.slide.as_stored(),
-            self._case,
-            self.loader(choice),
-            device=device,
+            case,
+            load,
+            begin,
+            device=self.device,
             view=None if region else self.view.rectangle(),
             region=region,
         )
@@ -375,21 +397,16 @@ class Desk(QObject):
             self.said.emit(words.format(number))
             self.models_changed.emit()
 
-        self._in_background(brought, tell)
+        self.in_background(brought, tell)
 
-    def write_report(self, path: Path) -> None:
-        """Write what the case has come to by now to `path`."""
-        slide = self.slide
-        with self.guard():
-            report = Report.of(self.session)
-            self._in_background(
-                lambda: report.write(slide, path), lambda pictures: self.said.emit(f"The report is in {path}.")
-            )
-
-    def _in_background(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def in_background(
+        self, work: Callable[[], Any], then: Callable[[Any], None], ended: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call `work` in a thread; in the window's `then` with what it returned, and `ended` whatever came of it."""
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(then)
         worker.errored.connect(self.report)
+        worker.finished.connect(ended)
         worker.start()
 
     def _after_training(self, message: dict[str, Any]) -> None:
@@ -405,6 +422,8 @@ class Desk(QObject):
     def _after_detection(self, outcome: str) -> None:
         """Say what the model of a round that came into use has changed, once it has looked everywhere."""
         number, self._new_round = self._new_round, None
+        if outcome != "done":
+            self.do(self.session.reload)  # where it has not come to, a scan takes out what it has found anew beside
         if number is None or outcome != "done":
             return
         case, threshold = self._case, self.session.threshold
@@ -420,7 +439,7 @@ class Desk(QObject):
                 appeared, vanished = len(found.appeared), len(found.vanished)
                 self.said.emit(f"Round {number}: {appeared:,} new, {vanished:,} gone. Compare lists them, under ⋯.")
 
-        self._in_background(find_out, tell)
+        self.in_background(find_out, tell)
 
 
 def close_with_slide(dialog: QDialog, desk: Desk) -> None:

@@ -55,6 +55,8 @@ class DetectPanel(QWidget):
         super().__init__()
         self._desk = desk
         self._files: list[Path] = []
+        self._last: Any = None  # Progress, once something has been looked at
+        self._stopping = False
         self.pointer: Pointer | None = None
         self.model = ComboBox(label="Model", choices=self._models, tooltip=_MODEL_TIP)
         self.scope = ComboBox(label="Where", choices=_SCOPES, tooltip="Which part of the slide to look at")
@@ -69,13 +71,14 @@ class DetectPanel(QWidget):
         for box in (self.model, self.scope, self.device):
             let_shrink(_box_of(box), 12)
         self.model.changed.connect(self._choose_file)
+        self.device.changed.connect(lambda device: setattr(desk, "device", device))
         self.start = Button("Detect cells", "Look for cells.", "detect")
         self.start.clicked.connect(self.begin)
         self.pause = Button("Pause", "Rest, and leave the computer to others for a while.", "pause", "d")
         self.pause.clicked.connect(self.toggle_pause)
         self.pause.setEnabled(False)
         self.cancel = Button("Cancel", "Stop looking. What was found so far is kept.", "stop")
-        self.cancel.clicked.connect(desk.detection.cancel)
+        self.cancel.clicked.connect(self.stop)
         self.cancel.setEnabled(False)
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
@@ -160,46 +163,61 @@ class DetectPanel(QWidget):
         """Rest, or go on; where nothing is looked for, do nothing."""
         self._desk.detection.pause(not self._desk.detection.paused)
 
+    def stop(self) -> None:
+        """Stop looking after the tiles in hand."""
+        self._stopping = True
+        self._desk.detection.cancel()
+        self._enable()
+        self._tell()
+
     def _show_pause(self) -> None:
-        paused = self._desk.detection.paused
-        self.pause.setText("Go on" if paused else "Pause")
-        if paused:
-            self.status.setText(f"Paused. {self._known():,} cells found.")
+        self._enable()
+        self._tell()
 
     def _run(self, region: Any) -> None:
-        self._desk.detect(self.model.value, self.device.value, region)
+        self._desk.detect(self.model.value, region)
 
     def _begun(self) -> None:
+        self._last, self._stopping = None, False
         self.bar.show()
         self.bar.setRange(0, 0)
         self.bar.setFormat("")
-        self.status.setText("Getting the model ready …")
         self._enable()
+        self._tell()
 
     def _show(self, steps: list[Any]) -> None:
-        last = steps[-1]
+        self._last = last = steps[-1]
         self.bar.setRange(0, max(last.total, 1))
         self.bar.setValue(last.done)
         self.bar.setFormat("%v of %m tiles")
-        unread = f" · {_tiles(last.unreadable)} could not be read" if last.unreadable else ""
-        if self._desk.detection.paused:
-            self._show_pause()
-            return
-        speed = f"{last.tiles_per_second:.1f} tiles/s"
-        self.status.setText(
-            f"{self._known():,} cells found · {speed} · {time_left(last.seconds_left)}{unread}\nOn the {last.engine}."
-        )
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say how far the work is that is running."""
+        last = self._last
+        if self._stopping:
+            words = "Stopping …"
+        elif self._desk.detection.paused:
+            words = f"Paused. {self._found()}."
+        elif last is None:
+            words = "Getting the model ready …"
+        else:
+            unread = f" · {_tiles(last.unreadable)} could not be read" if last.unreadable else ""
+            speed = f"{last.tiles_per_second:.1f} tiles/s"
+            words = f"{self._found()} · {speed} · {time_left(last.seconds_left)}{unread}\nOn the {last.engine}."
+        self.status.setText(words)
 
     def _end(self, outcome: str) -> None:
+        looked, self._stopping = self._last is not None, False
         if self.bar.maximum() == 0:
             self.bar.setRange(0, 1)
             self.bar.setValue(outcome == "done")
-        looked = "found" in self.status.text()
-        found = f"{self._known():,} cells found" if looked else "Nothing was left to look at"
         words = {
-            "done": f"Done. {found}.",
+            "done": f"Done. {self._found()}." if looked else "Done. Nothing was left to look at.",
             "empty": "All of the slide was taken for empty glass. Draw a region to look at it all the same.",
-            "cancelled": f"Cancelled; detect again to go on. {found}.",
+            "cancelled": f"Cancelled; detect again to go on. {self._found()}."
+            if looked
+            else "Cancelled before anything was looked at. Detect again to begin.",
             "failed": "Stopped by an error.",
         }
         self.status.setText(words[outcome] + self._lost())
@@ -222,6 +240,7 @@ class DetectPanel(QWidget):
         self.bar.hide()
         known, case = self._known(), self._desk.case
         found_none = "An earlier scan found no cells." if case is not None and case.is_scanned else "Not started."
+        self._stopping = False
         self.status.setText(f"{known:,} cells are known from earlier." if known else found_none)
         self._enable()
 
@@ -229,12 +248,15 @@ class DetectPanel(QWidget):
         """Cells with a score that is shown: what the table of the case counts, too."""
         return sum(c.detected for c in self._desk.session.counts()) if self._desk.session else 0
 
+    def _found(self) -> str:
+        return f"{self._known():,} cells found"
+
     def _enable(self) -> None:
         running = self._desk.detection.running
         self.start.setEnabled(not running)
-        self.pause.setEnabled(running)
+        self.pause.setEnabled(running and not self._stopping)
         self.pause.setText("Go on" if self._desk.detection.paused else "Pause")
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(running and not self._stopping)
 
 
 def _box_of(form: ComboBox) -> QComboBox:

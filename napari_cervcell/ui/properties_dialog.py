@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AssociatedImage", "PropertiesDialog", "summary"]
 
+_PIXEL = "One pixel"
 _LARGEST = 480  # px: the longer side of a label as it is shown
 _READERS = {
     "direct": "its stored tiles, decoded directly",
@@ -42,6 +45,7 @@ _READERS = {
     "zarr": "Zarr",
 }
 _NOT_APPLIED = "yes, not applied: Preferences > Plugins > CervCell has it applied to slides opened from then on"
+_WARNED = "⚠  {}"
 _NOTICE = "background: rgba(214, 137, 16, 55); border-left: 4px solid #d68910; padding: 5px 8px;"
 
 
@@ -53,12 +57,15 @@ def summary(slide: Slide) -> list[tuple[str, str]]:
         x, y = slide.mpp_xy
         size += f", {slide.width * x / 1000:.2f} × {slide.height * y / 1000:.2f} mm"
         pixel = f"{x:.4g} µm" if np.isclose(x, y) else f"{x:.4g} × {y:.4g} µm"
+        with suppress(KeyError, ValueError):
+            said = float(slide.properties["openslide.mpp-x"])
+            pixel += "" if np.isclose(x, said, rtol=1e-3) else f"; the file says {said:.4g} µm"
     power = slide.objective_power
     levels = ", ".join(f"1:{level.downsample:.4g}" for level in slide.levels)
     profile = "none" if slide.icc is None else "yes, applied" if slide.color_managed else _NOT_APPLIED
     return [
         ("Size", size),
-        ("One pixel", pixel),
+        (_PIXEL, pixel),
         ("Objective", "not known" if power is None else f"{power:g}x"),
         ("Levels", f"{len(slide.levels)} ({levels})"),
         ("Format", slide.format),
@@ -80,13 +87,26 @@ def _file_size(slide: Slide) -> str:
 
 
 class PropertiesDialog(QDialog):
-    """A summary, all that the file says, and its label and macro images, each behind a button of its own."""
+    """A summary, all that the file says, and its label and macro images, each behind a button of its own.
 
-    def __init__(self, slide: Slide, parent: QWidget) -> None:
+    Parameters
+    ----------
+    slide : Slide
+    parent : QWidget
+    what_hinders : callable
+        Returns why the size of a pixel cannot be changed now; empty where it can.
+    """
+
+    change_wanted = Signal()
+    """another size of a pixel"""
+
+    def __init__(self, slide: Slide, parent: QWidget, what_hinders: Callable[[], str]) -> None:
         super().__init__(parent)
         self.setWindowTitle("Slide properties")
         self.tabs = QTabWidget()
-        self.tabs.addTab(_Summary(slide), "Summary")
+        self.summary = _Summary(slide, what_hinders)
+        self.summary.change_wanted.connect(self.change_wanted)
+        self.tabs.addTab(self.summary, "Summary")
         self.properties = PropertiesTable(slide)
         self.tabs.addTab(self.properties, "All properties")
         self.images = [AssociatedImage(slide, name) for name in slide.associated_images]
@@ -100,16 +120,40 @@ class PropertiesDialog(QDialog):
 
 
 class _Summary(QWidget):
-    def __init__(self, slide: Slide) -> None:
+    change_wanted = Signal()
+
+    def __init__(self, slide: Slide, what_hinders: Callable[[], str]) -> None:
         super().__init__()
-        form = QFormLayout(self)
+        self._what_hinders = what_hinders
+        self.change = QPushButton("Change …")
+        self.change.setToolTip("Give another size of a pixel; what the file says stays in the file")
+        self.change.setAutoDefault(False)
+        self.change.clicked.connect(self._ask)
+        self.problem = _notice("")
+        self.problem.hide()
+        form = QFormLayout()
         form.setVerticalSpacing(8)
         form.setHorizontalSpacing(18)
         for name, value in summary(slide):
             label = QLabel(value)
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            form.addRow(f"{name}:", label)
+            line = QHBoxLayout()
+            line.addWidget(label, 1)
+            if name == _PIXEL:
+                line.addWidget(self.change)
+            form.addRow(f"{name}:", line)
+        column = QVBoxLayout(self)
+        column.addLayout(form)
+        column.addWidget(self.problem)
+        column.addStretch()
+
+    def _ask(self) -> None:
+        hindrance = self._what_hinders()
+        self.problem.setText(_WARNED.format(hindrance))
+        self.problem.setVisible(bool(hindrance))
+        if not hindrance:
+            self.change_wanted.emit()
 
 
 class _Table(QTableWidget):
@@ -247,7 +291,7 @@ class AssociatedImage(QWidget):
 
 
 def _notice(text: str) -> QLabel:
-    label = QLabel(f"⚠  {text}")
+    label = QLabel(_WARNED.format(text))
     label.setWordWrap(True)
     label.setStyleSheet(_NOTICE)
     return label

@@ -70,12 +70,16 @@ class Detection(QObject):
         slide: Slide,
         case: Case,
         load: Callable[[], Any],
+        begin: Callable[[], Any],
         *,
         device: str,
         view: Rectangle | None = None,
         region: Rectangle | None = None,
     ) -> None:
-        """Scan `region`, or all of the slide's foreground with `view` first; `load` returns the Model."""
+        """Scan `region`, or all of the slide's foreground with `view` first.
+
+        `load` returns the Model; `begin` is called once the scan has been found possible. Both run in the thread.
+        """
         self._stop = stop = threading.Event()
         self._pause = pause = threading.Event()
         self._ended = ended = threading.Event()
@@ -93,6 +97,7 @@ class Detection(QObject):
             scan = Scan(
                 slide, model, view=view, region=region, foreground=wanted, device=device, case=case, gives_way=True
             )
+            begin()
             if not scan.total:
                 self._outcome = "empty"
             yield from scan.run(stop, pause)

@@ -33,6 +33,7 @@ from .detect_panel import DetectPanel
 from .gallery_panel import GalleryPanel
 from .habits import Habits
 from .icons import icon
+from .incoming import Incoming
 from .keys import Key, KeyFilter, KeySheet
 from .learn_panel import LearnPanel
 from .mpp_dialog import MppDialog
@@ -44,6 +45,7 @@ from .properties_dialog import PropertiesDialog
 from .queue_panel import QueuePanel
 from .review_bar import ReviewBar
 from .streaming import follow, read_slides
+from .view import canvas_of
 from .worklist_panel import WorklistPanel
 
 if TYPE_CHECKING:
@@ -76,14 +78,15 @@ class ReviewWidget(QWidget):
         self.commands = Commands(self)
         self._foresee = QTimer(self, singleShot=True, interval=_REST_MS)
         self._foresee.timeout.connect(self.commands.foresee)
-        self._changing = self._is_settled = self._is_out = False
+        self._is_settled = False
         self._filter = KeyFilter(self, lambda: self.desk.session is not None)
         self._build()
         self._connect()
         self.habits = Habits(self)
         self._repaint_icons()
         follow(napari_viewer)
-        self._take_latest_slide()
+        self.incoming = Incoming(self.desk, self._may_stop_work)
+        self.incoming.take_latest()
 
     # --------------------------------------------------------------------------------------------------- build
 
@@ -185,7 +188,7 @@ class ReviewWidget(QWidget):
         return page
 
     def _connect(self) -> None:
-        desk, layers = self.desk, self._viewer.layers
+        desk = self.desk
         desk.shown.connect(self._shown)
         desk.opened.connect(self._opened)
         desk.closing.connect(self._closing)
@@ -197,9 +200,6 @@ class ReviewWidget(QWidget):
         self.worklist_panel.wanted.connect(self.open_item)
         self.gallery_panel.gallery.selection_changed.connect(self._selected_in_gallery)
         self.tabs.currentChanged.connect(self._show_selected)
-        layers.events.inserted.connect(self._layer_came)
-        layers.events.removed.connect(self._layer_went)
-        layers.selection.events.active.connect(self._layer_chosen)
         self._viewer.events.theme.connect(self._repaint_icons)
         QApplication.instance().aboutToQuit.connect(self.shut_down)
 
@@ -211,19 +211,23 @@ class ReviewWidget(QWidget):
     # ------------------------------------------------------------------------------------------ slide comes, goes
 
     def open_slide(self, path: str | Path, case_path: Path | None = None) -> None:
-        """Open a slide file of any name, with the case file `case_path` or the one where cases are."""
+        """Open a slide file of any name, with the case file `case_path` or the one where cases are.
+
+        Work that is running on another slide is stopped: whoever calls this for a person asks first.
+        """
         self.desk.next_case_path = case_path
         try:
             with self.desk.guard():
                 # past napari's choice among readers: it goes by names, and does not say what is wrong with a file
                 for data, settings, _ in read_slides(str(path)):
+                    self.desk.stop_work()
                     self._viewer.add_image(data, **settings)
         finally:
             self.desk.next_case_path = None  # whatever came of it, the next slide has a case of its own
 
     def open_item(self, item: Item) -> None:
         """Open a slide of the worklist in place of the one that is open; where work is running on that, ask first."""
-        if not self._may_stop_work("Stop it and go on"):
+        if not self._may_stop_work():
             return
         tab = self.tabs.currentWidget()
         before = [layer for layer in self._viewer.layers if "slide" in layer.metadata]
@@ -242,39 +246,6 @@ class ReviewWidget(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Open a slide")
         if path:
             self.open_slide(path)
-
-    def _layer_came(self, event: Any) -> None:
-        if self._take_layer(event.value) and self.desk.memory is not None and self.desk.memory.is_new:
-            self.desk.view.fit()  # napari does so only for a first layer
-
-    def _layer_chosen(self, event: Any) -> None:
-        if event.value is not None:
-            self._take_layer(event.value)
-
-    def _take_latest_slide(self) -> None:
-        for layer in reversed(self._viewer.layers):
-            if self._take_layer(layer):
-                return
-
-    def _take_layer(self, layer: Any) -> bool:
-        # the overlay's own layers come and go while slides are changed, and move napari's selection about
-        if self._changing or self._is_out or "slide" not in layer.metadata:
-            return False
-        self._changing = True
-        try:
-            self.desk.put(getattr(layer, "__wrapped__", layer))
-        finally:
-            self._changing = False
-        return True
-
-    def _layer_went(self, event: Any) -> None:
-        if event.value is self.desk.layer:
-            self._changing = True
-            try:
-                self.desk.clear()
-            finally:
-                self._changing = False
-            self._take_latest_slide()
 
     def _shown(self) -> None:
         path = self.desk.slide.path
@@ -337,14 +308,18 @@ class ReviewWidget(QWidget):
                 self.tabs.setTabEnabled(i, sitting)  # without a sitting, the worklist is left
 
     def _ask_mpp(self) -> None:
-        dialog = MppDialog(self.desk.slide.path.name, self)
+        layer, slide = self.desk.layer, self.desk.slide
+        dialog = MppDialog(slide.path.name, self, slide.mpp)
         dialog.answered.connect(self.desk.set_mpp)
-        dialog.rejected.connect(
-            lambda: self._show_error(
-                "Without the size of a pixel the slide can be looked at, but not searched for cells. "
-                "Open it again to be asked again."
-            )
-        )
+
+        def refused() -> None:
+            if self.desk.layer is layer and slide.mpp is None:  # else the slide has gone, and the question with it
+                self._show_error(
+                    "Without the size of a pixel the slide can be looked at, but not searched for cells. "
+                    "To be asked again, press Change … in its properties, the i above."
+                )
+
+        dialog.rejected.connect(refused)
         close_with_slide(dialog, self.desk)
         dialog.open()
 
@@ -371,8 +346,8 @@ class ReviewWidget(QWidget):
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ParentChange:
-            self._is_out = self.parentWidget() is None
-            if self._is_out:
+            self.incoming.resting = self.parentWidget() is None
+            if self.incoming.resting:
                 self.shut_down()  # somebody has closed the dock for good; the slide stays in the window
         return super().event(event)
 
@@ -383,20 +358,23 @@ class ReviewWidget(QWidget):
             self._main_window().installEventFilter(self)
             QTimer.singleShot(0, self.habits.restore_dock)  # the window gives docks their sizes first
         if self.desk.layer is None:
-            self._take_latest_slide()
+            self.incoming.take_latest()
 
     def eventFilter(self, target: QObject, event: QEvent) -> bool:
-        # only a person who closes napari's window is asked; a script knows what it does
-        if event.type() == QEvent.Type.Close and event.spontaneous() and target is self._main_window():
+        if event.type() == QEvent.Type.Close and target is self._main_window() and self._is_closed_by_hand():
             self.habits.keep_window()
-            if not self._may_stop_work("Stop it and close"):
+            if not self._may_stop_work("Stop it and close", self.desk.writing.running):
                 event.ignore()
                 return True
         return False
 
-    def _may_stop_work(self, yes: str) -> bool:
-        """Whether nothing is running, or the user presses `yes`."""
-        work = self.desk.work
+    def _is_closed_by_hand(self) -> bool:
+        """Whether a person closes napari's window, who is asked: a script has napari close the canvas before it."""
+        return self._main_window().isVisible() and canvas_of(self._viewer).native.isVisible()
+
+    def _may_stop_work(self, yes: str = "Stop it and go on", more: str = "") -> bool:
+        """Whether nothing is running, on the slide or `more`, or the user presses `yes`."""
+        work = " and ".join(filter(None, (self.desk.work, more)))
         return not work or confirm(self, f"{work}. What was found and said so far is kept.", yes)
 
     def _main_window(self) -> QWidget:
@@ -428,7 +406,10 @@ class ReviewWidget(QWidget):
 
     def show_properties(self) -> None:
         """Show what the slide says about itself."""
-        self._show_dialog(PropertiesDialog(self.desk.slide, self))
+        dialog = PropertiesDialog(self.desk.slide, self, lambda: self.desk.what_hinders("The size of a pixel"))
+        dialog.change_wanted.connect(dialog.close)  # the question takes its place
+        dialog.change_wanted.connect(self._ask_mpp)
+        self._show_dialog(dialog)
 
     def _show_dialog(self, dialog: QDialog) -> None:
         close_with_slide(dialog, self.desk)

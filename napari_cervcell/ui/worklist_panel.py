@@ -36,6 +36,8 @@ class WorklistPanel(QWidget):
         super().__init__()
         self._desk = desk
         self._worker: Any = None
+        self._asked: int | None = None  # the row that was asked for last
+        self._failed: set[int] = set()  # rows that could not be opened
         self.worklist: Worklist | None = None
         self.table = _Table()
         self.view = QTableView()
@@ -103,6 +105,7 @@ class WorklistPanel(QWidget):
     def show_list(self, worklist: Worklist) -> None:
         """Show a worklist that was read, as :meth:`open` does."""
         self.worklist = worklist
+        self._asked, self._failed = None, set()
         self.table.set_items(worklist.items)
         self._look_up()
         self._show_place()
@@ -124,7 +127,9 @@ class WorklistPanel(QWidget):
         self._worker.start()
 
     def _take(self, found: tuple[int, Standing]) -> None:
-        if self._desk.session is None or found[0] != self.at:  # of the case that is open, the session knows better
+        row, _ = found
+        # of the case that is open, the session knows better; who has tried to open one, too
+        if row not in self._failed and (self._desk.session is None or row != self.at):
             self.table.set_standing(*found)
             self._tell()
 
@@ -146,11 +151,13 @@ class WorklistPanel(QWidget):
     def go_on(self) -> None:
         """Ask for the next slide that is not done."""
         if self.worklist is not None:
-            following = self.worklist.next_to_do(self.at)
-            if following is None:
-                self._desk.said.emit("All other cases of the worklist are done.")
-            else:
+            following = self.worklist.next_to_do(self._asked if self.at is None else self.at, self._failed)
+            if following is not None:
                 self.go_to(following)
+            elif self.table.lost:
+                self._desk.said.emit("All other cases are done, but for those marked !, which cannot be opened.")
+            else:
+                self._desk.said.emit("All other cases of the worklist are done.")
 
     def go_back(self) -> None:
         """Ask for the slide before."""
@@ -158,11 +165,21 @@ class WorklistPanel(QWidget):
             self.go_to(before)
 
     def go_to(self, row: int) -> None:
-        """Ask for one of the slides."""
-        if row != self.at:
-            self.wanted.emit(self.worklist.items[row])
+        """Ask for one of the slides, and mark it where that fails."""
+        if row == self.at:
+            return
+        item, told = self.worklist.items[row], list[str]()
+        self._asked = row
+        self._desk.failed.connect(told.append)
+        self.wanted.emit(item)
+        self._desk.failed.disconnect(told.append)
+        if told and row != self.at:
+            self._failed.add(row)
+            self.table.set_standing(row, Standing("unreadable" if item.slide.exists() else "missing", message=told[0]))
+            self._tell()
 
     def _opened(self) -> None:
+        self._failed.discard(self.at)
         self._desk.session.counts_changed.connect(self.refresh)
         self._show_place()
         self.refresh()
@@ -228,6 +245,11 @@ class _Table(QAbstractTableModel):
     def standing(self, row: int) -> Standing | None:
         """Return how far a case is, None while that is not known."""
         return self._standings.get(row)
+
+    @property
+    def lost(self) -> bool:
+        """Whether any slide or case is known to be missing or unreadable."""
+        return any(_SIGNS[standing.state] == "!" for standing in self._standings.values())
 
     @property
     def done(self) -> int:

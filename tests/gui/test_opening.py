@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_cervcell.casefile import Case, default_case_path, open_case, place_of
 from napari_cervcell.slides import open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.mpp_dialog import MppDialog
+from napari_cervcell.ui.properties_dialog import PropertiesDialog
+from napari_cervcell.ui.words import describe
+
+from .conftest import picture
 
 
 def test_empty_state_says_what_to_do_and_opens_the_sample(sit_down, tmp_path: Path) -> None:
@@ -53,11 +58,17 @@ def test_read_only_folder_gets_its_case_in_the_data_folder(sit_down, slide_path:
         slide_path.parent.chmod(0o755)
 
 
-def test_slide_without_mpp_asks_once(sit_down, tmp_path: Path) -> None:
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A slide of one grey that does not say its µm per pixel."""
     path = tmp_path / "plain.tiff"
     pixels = np.full((1024, 1024, 3), 240, np.uint8)
     tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb")
-    hands: Hands = sit_down(path)
+    return path
+
+
+def test_slide_without_mpp_asks_once(sit_down, plain: Path) -> None:
+    hands: Hands = sit_down(plain)
     desk = hands.widget.desk
     assert desk.session is None
     dialog = hands.widget.findChild(MppDialog)
@@ -68,7 +79,7 @@ def test_slide_without_mpp_asks_once(sit_down, tmp_path: Path) -> None:
     hands.viewer.layers.remove(desk.layer)
     assert desk.session is None
     assert hands.widget.stack.currentIndex() == 0
-    hands.viewer.open(str(path), plugin="napari-cervcell")
+    hands.viewer.open(str(plain), plugin="napari-cervcell")
     hands.wait("the answer was remembered", lambda: desk.session is not None)
     assert desk.slide.mpp == pytest.approx(0.4)
 
@@ -82,10 +93,8 @@ def test_what_the_case_knows_of_the_scale_stands_above_what_the_slide_says(sit_d
     assert desk.layer.scale == pytest.approx([0.5, 0.5])
 
 
-def test_without_an_answer_the_slide_is_only_shown(sit_down, tmp_path: Path) -> None:
-    path = tmp_path / "plain.tiff"
-    tifffile.imwrite(path, np.full((512, 512, 3), 240, np.uint8), tile=(256, 256), photometric="rgb")
-    hands: Hands = sit_down(path)
+def test_without_an_answer_the_slide_is_only_shown(sit_down, plain: Path) -> None:
+    hands: Hands = sit_down(plain)
     hands.key("esc", hands.widget.findChild(MppDialog).value)
     assert hands.widget.desk.session is None
     assert "size of a pixel" in hands.widget.error_bar.text.text()
@@ -135,14 +144,99 @@ def test_a_slide_is_opened_whatever_its_name(sit_down, slide_path: Path, name: s
     hands.wait_sharp()
 
 
-def test_a_second_slide_takes_the_place_of_the_first(sit_down, slide_path: Path, tmp_path: Path) -> None:
+def test_a_second_slide_takes_the_place_of_the_first(sit_down, slide_path: Path, plain: Path) -> None:
+    """Not a pixel of the first one is left on screen: it is another patient's."""
     hands: Hands = sit_down(slide_path)
-    first = hands.widget.desk.case
-    hands.widget.open_slide(sample_slide())
-    assert hands.widget.desk.slide.path == sample_slide()
-    assert len(hands.viewer.layers) == 2
-    hands.viewer.layers.selection.active = hands.viewer.layers["slide"]
-    assert hands.widget.desk.case.path == first.path
+    desk, first = hands.widget.desk, hands.widget.desk.layer
+    case_path = desk.case.path
+    hands.viewer.open(str(plain), plugin="napari-cervcell")
+    assert desk.slide.path == plain
+    hands.key("enter", hands.widget.findChild(MppDialog).value)
+    hands.wait("the session has begun", lambda: desk.session is not None)
+    assert [layer.visible for layer in hands.viewer.layers] == [False, True]
+    desk.view.zoom_to(desk.view.zoom / 2)
+    seen = picture(hands)
+    x1, y1, x2, y2 = (round(v) for v in (*desk.view.to_canvas(0, 0), *desk.view.to_canvas(1024, 1024)))
+    assert (seen[y1 + 5 : y2 - 60, x1 + 5 : x2 - 5] == 240).all()
+    seen[y1 - 2 : y2 + 2, x1 - 2 : x2 + 2] = 0
+    assert seen[: y1 - 2].max() == seen[:, : x1 - 2].max() == 0
+    assert not [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
+
+    hands.viewer.layers.selection.active = first
+    assert desk.case.path == case_path
+    assert [layer.visible for layer in hands.viewer.layers] == [True, False]
+    assert [str(unit) for unit in first.units] == ["micrometer", "micrometer"]
+    hands.viewer.layers.remove(first)
+    assert desk.slide.path == plain
+    assert desk.layer.visible
+    assert not [w for w in hands.window.findChildren(QWidget) if type(w).__name__ == "NapariQtNotification"]
+
+
+def test_the_size_of_a_pixel_is_put_right(sit_down, slide_path: Path, case_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, desk = hands.widget, hands.widget.desk
+    seen, cells = desk.view.rectangle(), len(desk.session.cells)
+
+    def ask() -> MppDialog:
+        hands.click(widget.properties_button)
+        hands.click(widget.findChild(PropertiesDialog).summary.change)
+        hands.rest(0.05)
+        assert widget.findChild(PropertiesDialog) is None
+        return widget.findChild(MppDialog)
+
+    dialog = ask()
+    assert dialog.value.value() == 0.25
+    session = desk.session
+    hands.key("enter", dialog.value)
+    assert desk.session is session, "the same size changes nothing"
+    dialog = ask()
+    dialog.value.setValue(0.5)
+    hands.key("enter", dialog.value)
+    assert desk.slide.mpp == desk.case.mpp == 0.5
+    assert desk.layer.scale == pytest.approx([0.5, 0.5])
+    assert desk.session is not session
+    assert len(desk.session.cells) == cells
+    assert desk.view.rectangle() == pytest.approx(seen)
+    assert "35 x 35 µm" in describe(desk.session, desk.slide.mpp_xy, 0)
+    assert widget.overview.position.text().startswith("0.68")
+    assert "Detect again" in widget.note_bar.text.text()
+    hands.click(widget.properties_button)
+    words = [label.text() for label in widget.findChild(PropertiesDialog).summary.findChildren(QLabel)]
+    assert "0.5 µm; the file says 0.25 µm" in words
+
+
+def test_the_size_of_a_pixel_stays_while_work_rests_on_it(sit_down, slide_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    widget, desk = hands.widget, hands.widget.desk
+    hands.click(widget.properties_button)
+    dialog = widget.findChild(PropertiesDialog)
+    hands.click(widget.detect_panel.start)
+    assert desk.detection.running
+    hands.click(dialog.summary.change)
+    assert "nothing is running" in dialog.summary.problem.text()
+    assert dialog.summary.problem.isVisible()
+    assert widget.findChild(MppDialog) is None
+    desk.set_mpp(0.5)
+    assert "nothing is running" in widget.error_bar.text.text()
+    assert desk.slide.mpp == 0.25
+    desk.stop_work()
+
+
+def test_a_question_that_goes_with_its_slide_is_not_taken_for_refused(sit_down, plain: Path) -> None:
+    hands: Hands = sit_down(plain)
+    widget = hands.widget
+    widget.open_slide(shutil.copy(plain, plain.with_name("other.tiff")))
+    hands.rest(0.05)
+    assert not widget.error_bar.isVisible()
+    assert [dialog.isVisible() for dialog in widget.findChildren(MppDialog)] == [True]
+    hands.key("esc", widget.findChild(MppDialog).value)
+    assert widget.error_bar.isVisible()
+    hands.click(widget.properties_button)
+    hands.click(widget.findChild(PropertiesDialog).summary.change)
+    hands.rest(0.05)
+    hands.key("enter", widget.findChild(MppDialog).value)
+    hands.wait("the session has begun", lambda: widget.desk.session is not None)
+    assert not widget.error_bar.isVisible()
 
 
 def test_napari_starts_with_the_plugin_installed(tmp_path: Path, slide_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_cervcell.casefile import State, open_case
 from napari_cervcell.models import ACCURATE_MODEL, load_model
 from napari_cervcell.review.models import import_model, use_accurate
-from napari_cervcell.slides import foreground, open_slide
+from napari_cervcell.slides import foreground, open_slide, sample_slide
 from napari_cervcell.ui.hands import Hands
 from napari_cervcell.ui.overview_map import OverviewMap
 
@@ -94,6 +95,41 @@ def test_the_accurate_model_once_chosen_is_the_one_in_use(sit_down: Callable, sl
     assert panel.model.current_choice == "Standard model"
     use_accurate(desk.case)
     assert len(desk.case.rounds()) == 1  # it is not kept twice
+
+
+def choose(form: object, *keys: Qt.Key) -> None:
+    """Choose in a form's list by keys."""
+    for key in keys:
+        QTest.keyClick(form.native.findChild(QComboBox) or form.native, key)
+
+
+@pytest.mark.engine
+def test_a_scan_that_is_refused_leaves_the_model_in_use(sit_down: Callable, slide_path: Path) -> None:
+    hands: Hands = sit_down(slide_path)
+    desk, panel = hands.widget.desk, hands.widget.detect_panel
+    choose(panel.model, Qt.Key.Key_Down)
+    hands.click(panel.more)
+    choose(panel.device, Qt.Key.Key_Down, *[Qt.Key.Key_Down] * (sys.platform != "darwin"))
+    assert desk.device == ("cuda" if sys.platform == "darwin" else "mps")  # which this machine has not
+    hands.click(panel.start)
+    hands.wait("it has ended", lambda: not desk.detection.running, 120)
+    assert f"no {desk.device!r} device" in hands.widget.error_bar.text.text()
+    assert desk.case.active_round is None
+    assert desk.case.rounds() == []
+
+
+@pytest.mark.engine
+def test_what_a_round_has_taught_looks_on_the_device_that_was_chosen(hands: Hands) -> None:
+    desk, panel = hands.widget.desk, hands.widget.detect_panel
+    hands.click(panel.more)
+    choose(panel.device, Qt.Key.Key_End)
+    assert panel.device.value == "cpu-torch"
+    round_ = desk.case.active_round
+    desk.training.finished.emit({"kind": "done", "state": "promoted", "round": round_, "message": "", "metrics": {}})
+    hands.wait("the new model looks", lambda: "On the" in panel.status.text(), 120)
+    assert "On the processor (torch)" in panel.status.text()
+    hands.click(panel.cancel)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 60)
 
 
 def red_on(overview: OverviewMap) -> np.ndarray:
@@ -239,15 +275,40 @@ def test_a_model_that_is_no_model_is_explained(hands: Hands, tmp_path: Path) -> 
     assert "Stopped" in widget.detect_panel.status.text()
 
 
-def test_export_writes_what_is_shown(sit_down, slide_path: Path, case_path: Path, tmp_path: Path) -> None:
+def test_export_writes_what_is_shown_while_the_reviewer_goes_on(
+    sit_down, slide_path: Path, case_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hands: Hands = sit_down(slide_path)
     hands.key("n")
     hands.key("x")
     target = tmp_path / "cells.geojson"
-    hands.widget.case_panel.export(target)
+    widget, panel = hands.widget, hands.widget.case_panel
+    chosen = [str(target), str(tmp_path / "nowhere" / "cells.geojson")]
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (chosen.pop(0), ""))
+    told: list[tuple[str, bool]] = []
+    widget.desk.said.connect(lambda words: told.append((words, panel.export_button.isEnabled())))
+    hands.click(panel.export_button)
+    hands.wait("it is written", panel.export_button.isEnabled)
     assert len(json.loads(target.read_text())["features"]) >= 39
-    hands.widget.case_panel.export(tmp_path / "nowhere" / "cells.geojson")
-    assert "cells.geojson" in hands.widget.error_bar.text.text()
+    assert told == [(f"{target} is being written. You can go on meanwhile.", False), (f"Exported to {target}.", False)]
+    hands.click(panel.export_button)
+    hands.wait("it is told", lambda: "cells.geojson" in widget.error_bar.text.text())
+    assert widget.error_bar.text.text().startswith("Cannot export")
+    hands.wait("one may try again", panel.export_button.isEnabled)
+
+
+def test_an_export_goes_on_when_another_slide_is_opened(
+    sit_down, slide_path: Path, case_path: Path, tmp_path: Path
+) -> None:
+    widget = (hands := sit_down(slide_path)).widget
+    target = tmp_path / "cells.csv"
+    widget.case_panel.format.setCurrentText("Table (CSV)")
+    widget.case_panel.export(target)
+    widget.open_slide(sample_slide())
+    assert widget.desk.slide.path == sample_slide()
+    hands.wait("it is written", target.exists)
+    hands.wait("it is told", lambda: widget.note_bar.text.text() == f"Exported to {target}.")
+    assert len(target.read_text().splitlines()) == 41
 
 
 def test_the_report_says_what_was_noted_and_confirmed(sit_down, slide_path: Path, case_path: Path) -> None:
@@ -266,7 +327,7 @@ def test_the_report_says_what_was_noted_and_confirmed(sit_down, slide_path: Path
     panel.format.setCurrentText("Report to read (HTML)")
     target = slide_path.with_name("report.html")
     panel.export(target)
-    hands.wait("it is written", target.exists, 20)
+    hands.wait("it is written", panel.export_button.isEnabled, 20)
     page = target.read_text(encoding="utf-8")
     assert "<p class=notes>x2 n</p>" in page
     assert page.count("<figure>") == page.count("data:image/jpeg") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from qtpy import QT_VERSION
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
@@ -20,6 +21,7 @@ from napari_cervcell.ui.mpp_dialog import MppDialog
 from napari_cervcell.ui.properties_dialog import PropertiesDialog
 
 from .conftest import lattice, write_cells
+from .test_menus import entry
 
 
 @pytest.fixture
@@ -127,6 +129,55 @@ def test_a_slide_that_cannot_be_opened_is_told_and_the_open_one_stays(sit_down, 
     assert desk.session.current is not None
 
 
+def test_a_slide_that_cannot_be_opened_is_marked_and_passed_over(sit_down, folder: Path) -> None:
+    (folder / "0.svs").write_bytes(b"no slide either")
+    hands: Hands = sit_down()
+    widget, desk, panel = hands.widget, hands.widget.desk, hands.widget.worklist_panel
+    panel.open(folder)
+    assert desk.slide is None
+    assert "0.svs" in widget.error_bar.text.text()
+    hands.wait("all cases are looked up", lambda: all(row[0] != "…" for row in shown(hands)))
+    assert shown(hands)[0] == ("!", "0.svs", "unreadable")
+    assert widget.error_bar.text.text() in panel.table.data(panel.table.index(0, 1), Qt.ItemDataRole.ToolTipRole)
+    assert shown(hands)[3] == ("○", "3.svs", "new"), "nobody has tried that one"
+
+    hands.click(panel.next)
+    assert desk.slide.path.name == "1.tiff"
+    hands.key("e")
+    for name, error in (("2.tiff", ""), ("2.tiff", "3.svs")):
+        hands.key(">")
+        assert desk.slide.path.name == name
+        assert error in widget.error_bar.text.text()
+    assert shown(hands)[3][0] == "!"
+    assert desk.session is not None
+    hands.key(">")
+    assert "All other cases are done, but for those marked !" in widget.note_bar.text.text()
+    hands.key("<")
+    hands.key("e")
+    hands.key(">")
+    assert desk.slide.path.name == "2.tiff"
+
+    shutil.copy(folder / "1.tiff", folder / "3.svs")  # it has come after all
+    panel.go_to(3)
+    assert desk.slide.path.name == "3.svs"
+    assert shown(hands)[3][0] == "○"
+
+
+def test_after_a_case_that_cannot_be_read_the_list_goes_on(sit_down, folder: Path) -> None:
+    (folder / "2.tiff.cervcell").write_bytes(b"no case")
+    shutil.copy(folder / "1.tiff", folder / "3.svs")
+    hands: Hands = sit_down()
+    widget, desk = hands.widget, hands.widget.desk
+    widget.worklist_panel.open(folder)
+    hands.key(">")
+    assert desk.slide is None
+    assert "2.tiff.cervcell" in widget.error_bar.text.text()
+    assert shown(hands)[1][0] == "!"
+    hands.click(widget.worklist_panel.next)
+    assert desk.slide.path.name == "3.svs", "not the first one again"
+    assert [layer.visible for layer in hands.viewer.layers] == [True]
+
+
 def test_a_worklist_knows_the_slide_that_is_open_already(sit_down, folder: Path) -> None:
     hands: Hands = sit_down(folder / "1.tiff")
     hands.key("e")
@@ -231,6 +282,42 @@ def test_with_work_running_the_next_case_and_closing_ask_first(sit_down, folder:
     hands.key(">")
     assert desk.slide.path.name == "2.tiff"
     assert not desk.detection.running
+
+
+def test_a_second_slide_asks_before_it_ends_the_work_on_the_first(sit_down, folder: Path) -> None:
+    hands: Hands = sit_down(folder / "1.tiff")
+    desk, first = hands.widget.desk, hands.widget.desk.layer
+    hands.click(hands.widget.detect_panel.start)
+    asked = answer("Stay")
+    hands.viewer.open(str(folder / "2.tiff"), plugin="napari-cervcell")  # as napari does when one is dropped
+    hands.wait("the question is answered", lambda: asked)
+    hands.rest(0.1)
+    assert len(asked) == 1
+    assert "looked for" in asked[0]
+    assert (desk.layer, desk.detection.running) == (first, True)
+    assert [layer.visible for layer in hands.viewer.layers] == [True, False]
+    assert hands.viewer.layers.selection.active is first
+
+    asked = answer("Stop it and go on")
+    hands.viewer.layers.selection.active = hands.viewer.layers[1]
+    hands.wait("the other one is open", lambda: desk.slide.path.name == "2.tiff")
+    assert len(asked) == 1
+    assert not desk.work
+    assert [layer.visible for layer in hands.viewer.layers] == [False, True]
+
+
+def test_closing_by_the_menu_asks_first(sit_down, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_settings().application, "confirm_close_window", False)  # napari's own question
+    hands: Hands = sit_down(folder / "1.tiff")
+    hands.click(hands.widget.detect_panel.start)
+    assert hands.widget.desk.work
+    QApplication.setActiveWindow(hands.window)
+    asked = answer("Stay")
+    entry(hands, "File", "Close Window").trigger()
+    assert "looked for" in asked[0]
+    assert hands.window.isVisible()
+    assert hands.widget.desk.detection.running
+    hands.widget.desk.stop_work()
 
 
 def test_what_was_left_is_found_again_in_another_window(

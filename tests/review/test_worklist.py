@@ -116,6 +116,8 @@ def test_the_next_case_is_the_next_that_is_not_done(folder: Path) -> None:
         case.set_done(True)
     assert worklist.next_to_do(0) == 2
     assert worklist.next_to_do(2) == 0
+    assert worklist.next_to_do(0, without={2}) is None
+    assert worklist.next_to_do(None, without={0}) == 2
     for name in ("A.tiff", "c.tiff"):
         with case_of(folder / name) as case:
             case.set_done(True)
