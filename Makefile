@@ -3,7 +3,7 @@
 # three at a time, each on a display of its own: also on two cores, for a window's tests wait now and then
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/pytest -n 3 --dist worksteal
 # of the window's tests those in which keys, mouse, dialogs and painting, where Qt's bindings differ, have most part
-WINDOW = $(patsubst %,tests/gui/test_%.py,opening review review_bar keys gallery rough_hands)
+WINDOW = $(patsubst %,tests/gui/test_%.py,opening review selecting review_bar keys gallery rough_hands)
 
 demo: ## set up and open the sample slide; without a display, do a scripted sitting on it
 	@scripts/setup all

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchError", "Job", "Outcome", "Tell", "detect_many", "detect_one", "threads_each"]
 
 _TOPIC = "cervcell-progress"
-_SECONDS_TO_CONNECT = 5
+_SECONDS_TO_CONNECT = 10
 _LOST = (
     "The connection to the dask scheduler was lost. What was found so far is kept in the case files. Start the same "
     "command again to go on."
@@ -224,6 +224,7 @@ def _failed(job: Job, error: BaseException) -> Outcome:
 @contextmanager
 def _client(workers: int, scheduler: str) -> Iterator[Any]:
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     with ExitStack() as stack:
         if not scheduler:
@@ -232,17 +233,18 @@ def _client(workers: int, scheduler: str) -> Iterator[Any]:
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
             )
             scheduler = stack.enter_context(cluster).scheduler_address
+        # a client that fails half made can block the next one when it is collected, so that it is asked before
+        if scheduler.startswith("tls:") and not Security().get_connection_args("client")["ssl_context"]:
+            raise BatchError(
+                f"The scheduler at {scheduler} wants TLS, and dask's configuration names no certificates. Name them "
+                "there, on every machine: docs/cluster.md says how."
+            )
         try:
             client = Client(scheduler, timeout=_SECONDS_TO_CONNECT)
         except (OSError, ValueError) as error:
             raise BatchError(
                 f"No dask scheduler answers at {scheduler} ({error}). "
                 "Start one with 'dask scheduler', or use --workers."
-            ) from None
-        except TypeError:  # what distributed raises without certificates
-            raise BatchError(
-                f"The scheduler at {scheduler} wants TLS, and dask's configuration names no certificates. Name them "
-                "there, on every machine: docs/cluster.md says how."
             ) from None
         yield stack.enter_context(client)
 

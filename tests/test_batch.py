@@ -249,10 +249,13 @@ def test_a_scheduler_that_is_lost_half_way_is_explained(slides: list[Path], tmp_
     pytest.importorskip("distributed")
     with subprocess.Popen([sys.executable, "-c", MORTAL], stdout=subprocess.PIPE, text=True) as scheduler:
         assert scheduler.stdout is not None
-        address = scheduler.stdout.readline().strip()
-        outcomes = detect_many(
-            jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler=address, ended=lambda _: None
-        )
+        try:
+            address = scheduler.stdout.readline().strip()
+            outcomes = detect_many(
+                jobs_of(slides, tmp_path / "x"), lambda *_: None, scheduler=address, ended=lambda _: None
+            )
+        finally:
+            scheduler.kill()
     for outcome in outcomes:
         assert "connection to the dask scheduler was lost" in outcome.error
         assert "again to go on" in outcome.error
