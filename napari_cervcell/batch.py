@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .casefile import Case
     from .detection import Scan
     from .models import Model
-    from .slides import Foreground, Slide
+    from .slides import Slide
 
 __all__ = ["BatchError", "Job", "Outcome", "Tell", "detect_many", "detect_one", "threads_each"]
 
@@ -80,16 +80,21 @@ class Outcome:
 def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
     """Do a job in this process; return its figures, ready for JSON. Raises CervcellError."""
     from .casefile import open_case
+    from .detection import Scan
     from .review.models import use_accurate
     from .slides import foreground, open_slide
 
     start = time.monotonic()
     with open_slide(job.slide) as slide, ExitStack() as stack:
         case = stack.enter_context(open_case(job.case, slide)) if os.path.exists(job.case) else None
-        _scan_of(job, slide, case)  # what is refused changes nothing in a case, and leaves no new one
+        model = _agreed_model(job, slide, case)
+        # what is refused changes nothing in a case, and leaves no new one
+        Scan(slide, model, region=job.region, device=job.device)
         seen = foreground(slide)
-        case = case or stack.enter_context(open_case(job.case, slide))
-        scan = _scan_of(job, slide, case, seen)  # again, for somebody else may have made the case meanwhile
+        if case is None:
+            case = stack.enter_context(open_case(job.case, slide))
+            model = _agreed_model(job, slide, case)  # again, for somebody else may have made the case meanwhile
+        scan = Scan(slide, model, region=job.region, foreground=seen, device=job.device, case=case, threads=job.threads)
         if job.mpp is not None:
             case.mpp = job.mpp
         if _wants_accurate(job):
@@ -103,18 +108,16 @@ def detect_one(job: Job, tell: Tell) -> dict[str, Any]:
         return {**figures, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _scan_of(job: Job, slide: Slide, case: Case | None, seen: Foreground | None = None) -> Scan:
-    """Return the scan that does a job, of what is `seen` there, into `case`, or None as long as there is none.
+def _agreed_model(job: Job, slide: Slide, case: Case | None) -> Model:
+    """Return the model that does a job, into `case`, or None as long as there is none; the slide gets its µm per pixel.
 
-    Raises CervcellError.
+    Raises CervcellError where job, slide, case and model do not go together.
     """
-    from .detection import Scan
-
     _check_region(job, slide)
     _agree_on_mpp(job, slide, case)
     model = _model_for(job, case)
     model.check_classes(case.taxonomy if case else BETHESDA, str(job.model or model.name))
-    return Scan(slide, model, region=job.region, foreground=seen, device=job.device, case=case, threads=job.threads)
+    return model
 
 
 def _wants_accurate(job: Job) -> bool:
@@ -124,14 +127,12 @@ def _wants_accurate(job: Job) -> bool:
 def _model_for(job: Job, case: Case | None) -> Model:
     from .learning import current_model
     from .models import load_model, model_from_bytes
-    from .review.models import is_accurate
+    from .review.models import kept_accurate
 
     if job.model is None:
         return current_model(case)
-    if case and _wants_accurate(job):  # which a case may have kept from an earlier version of this package
-        kept = [r.id for r in case.rounds() if is_accurate(r) and r.has_model]
-        if kept:
-            return model_from_bytes(case.round_model(kept[-1]), f"the model of {case.path}")
+    if case and _wants_accurate(job) and (kept := kept_accurate(case)) is not None:
+        return model_from_bytes(case.round_model(kept), f"the model of {case.path}")
     return load_model(model_file(str(job.model)))
 
 

@@ -24,10 +24,8 @@ __all__ = [
 ]
 
 _SOURCES = (b"SQLite format 3\0", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how case files and slides begin
-
-
-_SLIDES = {".mrxs", ".dcm", ".vms", ".vmu"}  # what of slides begins otherwise
-# where they are on the disk, of those that this process has open: how often
+_SLIDES = {".mrxs", ".dcm", ".vms", ".vmu"}  # those of slides that begin otherwise
+# how often this process has a database open, by where that is on the disk
 _databases: Counter[tuple[int, int]] = Counter()
 _counting = threading.Lock()
 

@@ -22,6 +22,7 @@ __all__ = [
     "export_model",
     "import_model",
     "is_accurate",
+    "kept_accurate",
     "left_threshold",
     "name_of",
     "state_of",
@@ -58,13 +59,21 @@ def is_accurate(round_: Round) -> bool:
     return round_.settings.get("imported") == ACCURATE_MODEL.name
 
 
+def kept_accurate(case: Case) -> int | None:
+    """Return the round of the accurate model that the case has kept, maybe of an earlier version of this package.
+
+    Raises CaseError.
+    """
+    return next((r.id for r in reversed(case.rounds()) if is_accurate(r) and r.has_model), None)
+
+
 def use_accurate(case: Case) -> int:
     """Use the accurate model that ships from now on, as a round of the case; return the round's id.
 
     Loads torch where the case has not got it yet. Raises CaseError, and ModelError where the case has other classes.
     """
-    kept = [r.id for r in case.rounds() if is_accurate(r) and r.has_model]
-    number = kept[-1] if kept else import_model(case, ACCURATE_MODEL)
+    kept = kept_accurate(case)
+    number = import_model(case, ACCURATE_MODEL) if kept is None else kept
     case.use_round(number)
     return number
 

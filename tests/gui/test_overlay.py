@@ -153,10 +153,8 @@ def test_a_click_again_takes_the_next_cell_in_a_crowd(hands: Hands) -> None:
     assert session.cells.centres[session.current][0] == 1141
 
 
-def test_on_the_map_what_is_selected_is_outlined(sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CAP", 1000)
-    centre = np.random.default_rng(0).uniform(200, 3800, (1500, 2))
-    cells = Cells(np.hstack([centre - 30, centre + 30]), np.zeros(1500, int), np.full(1500, 0.9), np.full(1500, 0.9))
+def sit_before(cells: Cells, sit_down, slide_path: Path) -> Hands:
+    """Sit down before the whole of a slide on which `cells` were found."""
     with (
         open_slide(slide_path) as slide,
         open_case(slide_path.with_name(slide_path.name + ".cervcell"), slide) as case,
@@ -165,6 +163,14 @@ def test_on_the_map_what_is_selected_is_outlined(sit_down, slide_path: Path, mon
     hands: Hands = sit_down(slide_path)
     hands.viewer.reset_view()
     hands.rest(0.3)
+    return hands
+
+
+def test_on_the_map_what_is_selected_is_outlined(sit_down, slide_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAP", 1000)
+    centre = np.random.default_rng(0).uniform(200, 3800, (1500, 2))
+    cells = Cells(np.hstack([centre - 30, centre + 30]), np.zeros(1500, int), np.full(1500, 0.9), np.full(1500, 0.9))
+    hands = sit_before(cells, sit_down, slide_path)
     desk, overlay = hands.widget.desk, hands.widget.overlay
     s = overlay.map_shown.square
 
@@ -206,14 +212,7 @@ def test_over_the_cap_cells_are_a_map_with_true_counts(
     centre = rng.uniform(200, 3800, (n, 2))
     labels = np.where(np.arange(n) < 5, 4, 0)
     cells = Cells(np.hstack([centre - 30, centre + 30]), labels, np.full(n, 0.9), np.full(n, 0.9))
-    with (
-        open_slide(slide_path) as slide,
-        open_case(slide_path.with_name(slide_path.name + ".cervcell"), slide) as case,
-    ):
-        write_cells(case, cells)
-    hands: Hands = sit_down(slide_path)
-    hands.viewer.reset_view()
-    hands.rest(0.3)
+    hands = sit_before(cells, sit_down, slide_path)
     overlay = hands.widget.overlay
     assert overlay.caption.isVisible()
     assert overlay.caption.text().splitlines()[0] == "1,500 cells in view, too many to show one by one"
