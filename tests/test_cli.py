@@ -7,12 +7,14 @@ import copy
 import csv
 import json
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from _thread import interrupt_main
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -198,9 +200,12 @@ def test_a_detection_that_is_refused_leaves_nothing(tmp_path: Path, capsys: pyte
 
 
 def test_what_is_stopped_says_so_and_is_kept(
-    quick_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    quick_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     path = tmp_path / "a.cervcell"
+    # what a script runs in the background is deaf to it
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt() -> None:
         """Press Ctrl+C once the first tile is there."""
@@ -212,7 +217,8 @@ def test_what_is_stopped_says_so_and_is_kept(
         interrupt_main()
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert main(["detect", str(sample_slide()), "--case", str(path), "--model", str(quick_file)]) == 130
+    coarse = ["--mpp", "0.8"]  # so there are many tiles, and time to press it
+    assert main(["detect", str(sample_slide()), "--case", str(path), "--model", str(quick_file), *coarse]) == 130
     assert capsys.readouterr().err == "cervcell: stopped; what was done so far is kept\n"
     with Case.open(path) as case:
         assert case.runs()[-1].state == "cancelled"

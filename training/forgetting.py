@@ -67,10 +67,10 @@ class Part:
 
 
 class Course:
-    """Two cases one after the other."""
+    """Two cases one after the other; of each kind at most `asked` cells are asked about."""
 
-    def __init__(self, fields: list[Field], scale: Scale) -> None:
-        self.fields, self.scale = fields, scale
+    def __init__(self, fields: list[Field], scale: Scale, asked: int | None = None) -> None:
+        self.fields, self.scale, self.asked = fields, scale, asked
         labels = np.concatenate([f.labels for f in fields])
         self.unwanted = int(np.bincount(labels[labels != NORMAL], minlength=2).argmax())
         self.held = lru_cache(maxsize=1)(self._held)
@@ -104,8 +104,9 @@ class Course:
             return [Verdict("reject", box, -1, detected_label=self.unwanted) for box in boxes]
 
         def measured(model: Model) -> dict[str, float]:
-            alone = _agreement(model, first.slide, rejected(first.unwanted[half:]), folder)
-            normal = _agreement(model, second.slide, _accepted(second.normal[second.accepted :]), folder)
+            alone = _agreement(model, first.slide, rejected(first.unwanted[half:][: self.asked]), folder)
+            others = second.normal[second.accepted :][: self.asked]
+            normal = _agreement(model, second.slide, _accepted(others), folder)
             return {"left_alone": alone, "normal": normal}
 
         with open_case(folder / "first.cervcell", first.slide) as earlier:
@@ -148,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> Table:
     args = arguments(__doc__, argv)
     scale, smoke = SCALES[args.scale], args.scale == "smoke"
     parts = fields_by_split(args.data, smoke)
-    course = Course([f for fields in parts.values() for f in fields] if smoke else parts["test"], scale)
+    course = Course([f for p in parts.values() for f in p], scale, asked=4) if smoke else Course(parts["test"], scale)
     table = Table(args.results / f"forgetting-{args.scale}.csv", ("round", "model", "seed"), (scale,), args.seeds)
     table.fill(((kind, stage, seed) for kind in KINDS for seed in range(scale.seeds) for stage in STAGES), course.run)
     notes = (

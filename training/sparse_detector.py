@@ -86,13 +86,15 @@ SCALES = {
 
 
 class Bench:
-    """The fields, and what a rule makes of them at one setting of `scale`; a smoke run starts from nothing."""
+    """The fields, and what a rule makes of them at one setting of `scale`; a smoke run's network is small."""
 
     def __init__(
         self, train: list[Field], judged_on: list[Field], scale: Scale, smoke: bool, embedding: int = 0
     ) -> None:
         self.train, self.judged_on, self.scale, self.smoke = train, judged_on, scale, smoke
         self.config = {**DEFAULT_CONFIG, "embedding": embedding, "box_size": BOX_UM / MPP}
+        if smoke:
+            self.config |= {"backbone": "small", "width": 32}
         self.known = lru_cache(maxsize=2)(self._known)
 
     def run(self, name: str, labels: str, seed: int) -> dict[str, float]:

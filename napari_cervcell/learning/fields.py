@@ -105,6 +105,7 @@ def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | N
         except (OSError, SyntaxError) as error:
             raise DataError(f"Cannot read the image {path}: {error}.") from None
         height, width = rgb.shape[:2]
+        _check_inside(boxes, width, height, path)
         checked = np.array([[0, 0, width if x_max is None else x_max, height]], np.float32)
         fields.append(
             Field(
@@ -122,6 +123,16 @@ def read_fields(folder: str | Path, taxonomy: Taxonomy, names: Sequence[str] | N
 
 
 _Entry = tuple[list[list[float]], list[int], float | None, float]
+
+
+def _check_inside(boxes: list[list[float]], width: int, height: int, path: Path) -> None:
+    """Raise DataError for a cell that lies nowhere in its image."""
+    for x1, y1, x2, y2 in boxes:
+        if not (x2 >= 0 and y2 >= 0 and x1 <= width and y1 <= height):  # no number is nowhere, too
+            raise DataError(
+                f"A cell of {path} is labelled at ({(x1 + x2) / 2:.0f}, {(y1 + y2) / 2:.0f}), outside of the image "
+                f"({width} x {height} px). Correct it or take it out."
+            )
 
 
 def _label(taxonomy: Taxonomy, name: str, where: Path) -> int:
@@ -148,7 +159,7 @@ def _read_points(folder: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
                 half = BOX_UM / mpp / 2
                 boxes.append([x - half, y - half, x + half, y + half])
                 labels.append(_label(taxonomy, row["class"], folder / "points.csv"))
-    except (KeyError, ValueError, TypeError) as error:  # the last where a line is cut short
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:  # TypeError where a line is cut short
         raise DataError(f"{folder}: images.csv or points.csv is not as expected ({error!r}).") from None
     return entries
 
@@ -173,7 +184,7 @@ def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
             boxes, labels, _, _ = entries[files[annotation["image_id"]]]
             boxes.append([x, y, x + w, y + h])
             labels.append(_label(taxonomy, classes[annotation["category_id"]], path))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a COCO file ({error!r}).") from None
     return entries
 
@@ -183,7 +194,7 @@ def split_names(table: str | Path, split: str) -> list[str]:
     try:
         with Path(table).open(newline="", encoding="utf-8-sig") as f:
             names = [row["image"] for row in csv.DictReader(f) if row["split"] == split]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise DataError(f"Cannot read the columns image and split of {table} ({error!r}).") from None
     if not names:
         raise DataError(f"{table} has no image of the split {split!r}.")
@@ -204,5 +215,5 @@ def class_names(folder: str | Path) -> list[str]:
         return [str(c["name"]) for c in coco["categories"] if c["id"] in used]
     except FileNotFoundError:
         raise DataError(f"{folder} has neither images.csv with points.csv nor a COCO .json file.") from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(f"Cannot read the classes in {path} ({error!r}).") from None

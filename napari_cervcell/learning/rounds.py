@@ -162,7 +162,10 @@ def begin(case: Case, slide: Slide) -> tuple[Model, Known]:
     case.check_slide(slide)
     parent, known = current_model(case), Known.of(case, slide)
     if not len(known.learnt) and not len(known.checked):
-        raise RoundError(f"The case {case.path} holds no corrections to learn from yet. Review a few cells first.")
+        kept = f" but those held back to judge models ({len(known.judges)})" if len(known.judges) else ""
+        raise RoundError(
+            f"The case {case.path} holds no corrections to learn from yet{kept}. Review a few cells first."
+        )
     return parent, known
 
 

@@ -20,6 +20,7 @@ import threading
 import traceback
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -102,6 +103,7 @@ class _Trainer:
     def prepare(self, orders: queue.Queue[Order]) -> None:
         """Prepare until all is done or the next order comes; what goes wrong is for the next round to tell."""
         torch.set_num_threads(1)  # nobody waits for this
+        import_module("torch._dynamo")  # the first optimiser loads it, which takes seconds
         try:
             with ExitStack() as stack:
                 for _ in prepare(*self._opened(stack), self._memory):

@@ -43,7 +43,7 @@ class Item:
     def case_path(self) -> Path | None:
         """Return the case file if there is one yet. Raises SlideError."""
         path = known_case(self.slide) if self.case is None else self.case
-        return path if path is not None and path.exists() else None
+        return path if path is not None and os.path.exists(path) else None
 
     def is_done(self) -> bool:
         """Whether a reviewer has called the case done; not so where it cannot be read."""
@@ -58,7 +58,7 @@ class Item:
 
     def standing(self) -> Standing:
         """Return how far the case is; a large one takes some seconds."""
-        if not self.slide.exists():
+        if not os.path.exists(self.slide):
             return Standing("missing", message=f"There is no file {self.slide}.")
         try:
             path = self.case_path()
@@ -158,12 +158,12 @@ class Worklist:
         """
         start = -1 if at is None else at
         order = [(start + step) % len(self) for step in range(1, len(self) + (at is None))]
-        left = (i for i in order if i not in without and self.items[i].slide.exists())
+        left = (i for i in order if i not in without and os.path.exists(self.items[i].slide))
         return next((i for i in left if not self.items[i].is_done()), None)
 
     def before(self, at: int | None) -> int | None:
         """Return the item before `at` that is there, done or not; None at the top."""
-        return next((i for i in reversed(range(at or 0)) if self.items[i].slide.exists()), None)
+        return next((i for i in reversed(range(at or 0)) if os.path.exists(self.items[i].slide)), None)
 
 
 def _in_folder(folder: Path) -> list[Item]:

@@ -45,7 +45,7 @@ class Hands:
         self._over_canvas: bool | None = None
         self.canvas = next(w for w in self.window.findChildren(QWidget) if type(w).__name__ == "CanvasBackendDesktop")
 
-    def wait(self, what: str, done: Callable[[], Any], seconds: float = 30.0) -> None:
+    def wait(self, what: str, done: Callable[[], Any], seconds: float = 60.0) -> None:
         """Let the window live until `done()` is true; raise HandsError naming `what` after `seconds`."""
         end = time.monotonic() + seconds
         while not done():
@@ -57,7 +57,7 @@ class Hands:
         """Let the window live for a while."""
         QTest.qWait(round(1000 * seconds))
 
-    def wait_sharp(self, seconds: float = 30.0) -> None:
+    def wait_sharp(self, seconds: float = 60.0) -> None:
         """Let the window live until all slides are drawn from tiles of the right size."""
         self.rest(0.05)  # napari chooses what it needs of a slide while it draws
         self.wait("the slide is sharp", lambda: all(is_sharp(n) for n in self.viewer.layers if n.visible), seconds)

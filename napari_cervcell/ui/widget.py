@@ -386,7 +386,6 @@ class ReviewWidget(QWidget):
     def show_keys(self) -> None:
         """Show the key sheet."""
         sheet = KeySheet(self.commands.key_table(), self)
-
         sheet.changed.connect(lambda: sheet.show_keys(self._take_keys()))
         self._show_dialog(sheet)
 
@@ -412,6 +411,10 @@ class ReviewWidget(QWidget):
         self._show_dialog(dialog)
 
     def _show_dialog(self, dialog: QDialog) -> None:
+        """Show a dialog in the place of an earlier one of its kind."""
+        for other in self.findChildren(type(dialog)):
+            if other is not dialog:
+                other.close()
         close_with_slide(dialog, self.desk)
         dialog.show()
 

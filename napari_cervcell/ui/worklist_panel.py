@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -175,7 +176,7 @@ class WorklistPanel(QWidget):
         self._desk.failed.disconnect(told.append)
         if told and row != self.at:
             self._failed.add(row)
-            self.table.set_standing(row, Standing("unreadable" if item.slide.exists() else "missing", message=told[0]))
+            self.table.set_standing(row, Standing("unreadable" if os.path.exists(item.slide) else "missing", message=told[0]))
             self._tell()
 
     def _opened(self) -> None:

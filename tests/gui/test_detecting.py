@@ -23,6 +23,6 @@ def test_a_scan_that_is_called_off_before_anything_was_looked_at_says_so(sit_dow
     assert panel.status.text() == "Stopping …"
     assert not panel.cancel.isEnabled()
     assert not panel.pause.isEnabled()
-    hands.wait("the scan has ended", lambda: not desk.detection.running, 120)
+    hands.wait("the scan has ended", lambda: not desk.detection.running, 400)
     assert panel.status.text() == "Cancelled before anything was looked at. Detect again to begin."
     assert panel.start.isEnabled()

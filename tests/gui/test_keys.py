@@ -123,6 +123,10 @@ def test_question_mark_shows_every_key(hands: Hands) -> None:
             assert f"<b>{escape(key.names[0])}</b>" in texts
         else:
             assert sheet.buttons[key.usual].text() == " or ".join(key.names)
+    hands.key("?", sheet)
+    hands.key("?")
+    hands.rest(0.05)
+    (sheet,) = hands.widget.findChildren(KeySheet)  # there are never two of them
     hands.click(sheet.close_button)
 
 

@@ -61,7 +61,7 @@ def test_enough_new_cells_begin_a_round_and_the_reviewer_stays_where_he_is(hands
     hands.key("n")
     hands.key("x")  # the work goes on
     desk.training.cancel()
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
     desk.session.accept(np.arange(20, 25))
     hands.rest(0.1)
     assert len(begun) == 1  # one that came to nothing is not begun again at the next cell
@@ -86,7 +86,7 @@ def test_old_cells_of_which_something_new_is_said_begin_a_round_and_an_imported_
     desk.session.reject(20)
     assert begun
     desk.training.cancel()
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
 
 
 def test_where_nothing_is_reviewed_it_is_said_what_comes_first(hands: Hands) -> None:
@@ -110,10 +110,10 @@ def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) ->
     panel, desk = hands.widget.learn_panel, hands.widget.desk
     desk.session.accept(np.arange(6))
     hands.key("t")
-    hands.wait("the trainer is there", trainers, 60)
+    hands.wait("the trainer is there", trainers, 240)
     assert not panel.again.isVisible()
     trainers()[0].kill()
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
     assert "Nothing is lost; try again" in panel.status.text()
     assert "killed" in hands.widget.error_bar.text.text()
     assert len(desk.case.annotations()) == 6
@@ -122,7 +122,7 @@ def test_a_round_that_fails_is_explained_and_can_be_tried_again(hands: Hands) ->
     assert desk.training.running
     assert not panel.again.isVisible()
     hands.click(panel.cancel)
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
     assert not panel.again.isVisible()
 
 
@@ -138,29 +138,29 @@ def test_a_trainer_that_cannot_be_started_is_explained_and_can_be_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refuse)
         hands.key("t")
-        hands.wait("the round has ended", lambda: not desk.training.running, 5)
+        hands.wait("the round has ended", lambda: not desk.training.running)
     assert "not enough memory" in hands.widget.error_bar.text.text()
     hands.click(panel.again)
-    hands.wait("the trainer is there", trainers, 60)
+    hands.wait("the trainer is there", trainers, 240)
     hands.click(panel.cancel)
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
 
 
 def test_the_round_names_who_reviews_now(hands: Hands) -> None:
     desk = hands.widget.desk
     desk.session.accept(np.arange(12))
-    hands.wait("the trainer is made ready", trainers, 60)
+    hands.wait("the trainer is made ready", trainers, 240)
     desk.set_reviewer("Dr Second")
     hands.key("t")
-    hands.wait("the round is in the case", desk.case.rounds, 60)
+    hands.wait("the round is in the case", desk.case.rounds, 240)
     assert desk.case.rounds()[0].reviewer == "Dr Second"
     desk.training.cancel()
-    hands.wait("the round has ended", lambda: not desk.training.running, 60)
+    hands.wait("the round has ended", lambda: not desk.training.running, 240)
 
 
 def test_closing_the_slide_ends_the_trainer(hands: Hands) -> None:
     desk = hands.widget.desk
     desk.session.accept(np.arange(12))
-    hands.wait("the trainer is made ready", trainers, 60)
+    hands.wait("the trainer is made ready", trainers, 240)
     desk.clear()
     hands.wait("the trainer has gone", lambda: not trainers(), 30)

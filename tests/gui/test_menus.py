@@ -37,7 +37,7 @@ def test_the_slide_is_exported_from_the_menus(
     out = tmp_path / "cells.csv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(out), ""))
     entry(hands, "File", "IO Utilities", "Export the cells of a slide").trigger()
-    hands.wait("it is written", out.exists, 20)
+    hands.wait("it is written", out.exists)
     assert out.stat().st_size > 0
 
 

@@ -256,7 +256,7 @@ viewer.close()
 print("well")
 """
     environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=400)
     assert done.stdout.strip().endswith("well"), done.stderr[-2000:]
     assert done.returncode == 0
 
@@ -275,7 +275,7 @@ viewer.close()
 print("well")
 """
     environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=400)
     assert done.stdout.strip().endswith("well"), done.stderr[-2000:]
 
 

@@ -16,7 +16,7 @@ def test_it_can_be_cancelled(sit_down, slide_path: Path) -> None:
     quicker = hands.widget.detect_panel.quicker
     assert quicker.isVisible()
     hands.click(quicker.button)
-    hands.wait("it is under way", lambda: "Converting" in quicker.words.text(), 60)
+    hands.wait("it is under way", lambda: "Converting" in quicker.words.text(), 240)
     process = quicker._process.processId()
     hands.click(quicker.button)
     assert not quicker.running
@@ -34,6 +34,6 @@ def test_what_goes_wrong_is_said(sit_down, slide_path: Path) -> None:
     hands.click(hands.widget.detect_panel.more)
     quicker = hands.widget.detect_panel.quicker
     hands.click(quicker.button)
-    hands.wait("it has ended", lambda: not quicker.running, 60)
+    hands.wait("it has ended", lambda: not quicker.running, 240)
     assert "erythrocyte" in quicker.words.text()
     assert quicker.button.text() == "Make it quicker"

@@ -308,10 +308,10 @@ def test_figures_come_from_the_random_draws_and_say_so(hands: Hands) -> None:
     assert "no random draw" in review_bar.quality.text()
     for _ in range(20):
         hands.key("space")
-    hands.wait("there are figures", lambda: review_bar.quality.text().endswith("of those shown are right"), 5)
+    hands.wait("there are figures", lambda: review_bar.quality.text().endswith("of those shown are right"))
     for _ in range(20):
         hands.key("space")
-    hands.wait("all is known", lambda: case_panel.figures[0][1].text() == "✓ 7", 5)
+    hands.wait("all is known", lambda: case_panel.figures[0][1].text() == "✓ 7")
     right, on_slide = case_panel.figures[0]
     assert right.text() == "100"
     assert "7 cells drawn at random" in right.toolTip()

@@ -103,12 +103,12 @@ def test_a_model_goes_out_and_comes_in(hands: Hands, tmp_path: Path) -> None:
     desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
     desk.export_model(1, tmp_path / "m.safetensors")
     desk.import_model(tmp_path / "m.safetensors")
-    hands.wait("the model is listed", lambda: 3 in rounds.uses, 60)
+    hands.wait("the model is listed", lambda: 3 in rounds.uses, 240)
     assert "imported" in texts(hands)[0]
     assert desk.case.active_round == 1
     (tmp_path / "n.safetensors").write_bytes(b"no model")
     desk.import_model(tmp_path / "n.safetensors")
-    hands.wait("the error is shown", lambda: "n.safetensors" in hands.widget.error_bar.text.text(), 60)
+    hands.wait("the error is shown", lambda: "n.safetensors" in hands.widget.error_bar.text.text(), 240)
     assert len(desk.case.rounds()) == 3
 
 
@@ -120,21 +120,21 @@ def test_for_new_kinds_of_cells_one_begins_with_nothing(
     desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
     begin = rounds.other_menu.actions()[0]
     begin.trigger()
-    hands.wait("it is told why not", lambda: "at least 5" in hands.widget.error_bar.text.text(), 60)
+    hands.wait("it is told why not", lambda: "at least 5" in hands.widget.error_bar.text.text(), 240)
     assert not desk.case.rounds()
     for box in sample_cells["NILM"][:8]:
         desk.session.add_box(box, 0)
     begin.trigger()
-    hands.wait("the model is in use", lambda: desk.case.active_round == 1, 60)
+    hands.wait("the model is in use", lambda: desk.case.active_round == 1, 240)
     hands.wait("it is listed", lambda: any("knows no cells" in text for text in texts(hands)))
     desk.train(quick=True, seconds=1)
     told = hands.widget.learn_panel.status
-    hands.wait("it is told what is lacking", lambda: "what is no cell" in told.text(), 120)
+    hands.wait("it is told what is lacking", lambda: "what is no cell" in told.text(), 400)
     assert not hands.widget.learn_panel.curve.isVisible()
     x, y = sample_cells["NILM"][0, 2:].tolist()
     desk.session.check_region((x, y, x + 20, y + 20))
     desk.train(quick=True, seconds=1)  # there is nothing yet that a head alone could learn from
-    hands.wait("it has learnt", lambda: desk.case.active_round == 3, 120)
+    hands.wait("it has learnt", lambda: desk.case.active_round == 3, 400)
     card = model_from_bytes(desk.case.round_model(3)).card
     assert card["training"]["recipe"] == "incremental round"
     assert card["learnt_from"] == [desk.case.uid]
@@ -149,11 +149,11 @@ def test_what_appeared_and_vanished_leads_to_the_cells(hands: Hands) -> None:
     desk, rounds = hands.widget.desk, hands.widget.learn_panel.rounds
     rounds.menus[2].actions()[0].trigger()
     dialog = next(d for d in rounds.findChildren(ComparisonDialog))
-    hands.wait("the lists are there", lambda: dialog.lists["appeared"].count() > 0, 10)
+    hands.wait("the lists are there", lambda: dialog.lists["appeared"].count() > 0)
     assert (dialog.lists["appeared"].count(), dialog.lists["vanished"].count()) == (2, 2)
     assert "2 new, 2 gone" in dialog.told.text()
     view = dialog.lists["appeared"]
-    hands.wait("the cells are pictured", lambda: all(map(view.has_picture, range(2))), 10)
+    hands.wait("the cells are pictured", lambda: all(map(view.has_picture, range(2))))
     place = view.visualItemRect(view.item(1)).center()
     QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(place))
     hands.rest(0.1)
@@ -170,7 +170,7 @@ def test_when_a_rounds_model_has_looked_everywhere_it_is_said_what_it_changed(ha
         desk._new_round = number
         desk.detection.finished.emit("done")
         hands.rest(0.3)
-    hands.wait("it is said", lambda: said, 10)
+    hands.wait("it is said", lambda: said)
     assert said == ["Round 2: 2 new, 2 gone. Compare lists them, under ⋯."]
 
 
@@ -178,5 +178,5 @@ def test_a_comparison_of_models_that_have_not_looked_says_so(hands: Hands) -> No
     rounds = hands.widget.learn_panel.rounds
     rounds.menus[1].actions()[0].trigger()
     dialog = next(d for d in rounds.findChildren(ComparisonDialog))
-    hands.wait("it is said", lambda: "have not looked" in dialog.told.text(), 10)
+    hands.wait("it is said", lambda: "have not looked" in dialog.told.text())
     dialog.close()

@@ -184,7 +184,7 @@ def test_a_damaged_place_is_told_of_and_the_slide_goes_on(sit_down, slide_path: 
     shown, truth = drawn(layer)
     differs = (shown != truth).any(axis=2)
     assert 0 < differs.sum() <= side * side
-    hands.wait("the damage is told of", lambda: told, 5)
+    hands.wait("the damage is told of", lambda: told)
     assert len(told) == 1
     assert "damaged there" in told[0]
 

@@ -188,7 +188,7 @@ def test_away_from_the_canvas_buttons_and_keys_keep_the_centre(hands: Hands) -> 
 def test_the_read_out_follows_the_canvas_and_can_be_folded_away(hands: Hands) -> None:
     desk, overview = hands.widget.desk, hands.widget.overview
     desk.view.place = (4000, 2000, 0.31 / hands.canvas.devicePixelRatioF())
-    hands.wait("the read-out has followed", lambda: overview.magnification.text() == "12.4x", 5)
+    hands.wait("the read-out has followed", lambda: overview.magnification.text() == "12.4x")
     assert overview.position.text() == "1.000, 0.500 mm"
     for shown in (False, True):
         hands.click(hands.widget.overview_button)
@@ -264,7 +264,7 @@ def test_the_place_is_written_down_when_the_canvas_comes_to_rest(hands: Hands) -
         with Case.open(case.path) as other:
             return other.place == pytest.approx(place)
 
-    hands.wait("the place is on disk", written, 5)
+    hands.wait("the place is on disk", written)
 
 
 # -------------------------------------------------------------------------------------------------------- properties
@@ -299,7 +299,7 @@ def test_label_and_macro_are_read_only_when_asked_for(sit_down, labelled_svs: Pa
     assert asked == []
     label, macro, _ = dialog.images
     hands.click(label.button)
-    hands.wait("the label is shown", lambda: has_picture(label), 10)
+    hands.wait("the label is shown", lambda: has_picture(label))
     assert asked == ["label"]
     assert label.picture.height() >= 40
     assert label.picture.grab().toImage().pixelColor(10, 10).getRgb()[:3] == pytest.approx((200, 30, 90), abs=3)
@@ -307,7 +307,7 @@ def test_label_and_macro_are_read_only_when_asked_for(sit_down, labelled_svs: Pa
     assert not has_picture(label)
     assert not label.picture.isVisible()
     hands.click(macro.button)
-    hands.wait("what is wrong is explained", lambda: "labelled.svs" in macro.picture.text(), 10)
+    hands.wait("what is wrong is explained", lambda: "labelled.svs" in macro.picture.text())
 
 
 def has_picture(image: AssociatedImage) -> bool:

@@ -153,6 +153,8 @@ def test_a_coco_folder_and_a_points_folder_say_the_same(tmp_path: Path) -> None:
         ({"images/.keep": "", "a.json": TWICE}, "two images have the same name"),
         ({"images/.keep": "", "a.json": INSIDE_OUT}, r"a\.json gives a cell in 1\.png the box .*-40"),
         ({"images/.keep": "", "a.json": INSIDE_OUT.replace("-40", "NaN")}, "the box .*nan"),
+        ({"images/.keep": "", "a.json": "[" * 100_000}, r"a\.json is not a COCO file"),
+        ({"images/.keep": "", "images.csv": IMAGES, "points.csv": POINTS + "x" * 200_000}, "not as expected"),
         ({"images/a.png": "", "images.csv": IMAGES, "points.csv": POINTS}, r"Cannot read the image .*a\.png"),
     ],
 )
@@ -161,6 +163,16 @@ def test_a_folder_that_is_not_as_it_should_be_is_refused(tmp_path: Path, files: 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
+        read_fields(tmp_path, BETHESDA)
+
+
+@pytest.mark.parametrize("x", ["nan", "120", "inf", "-90"])
+def test_a_cell_outside_of_its_image_is_refused(tmp_path: Path, x: str) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images.csv").write_text(IMAGES)
+    (tmp_path / "points.csv").write_text(f"image,class,x,y\na.png,NILM,3,3\na.png,NILM,{x},3\n")
+    with pytest.raises(DataError, match=rf"a\.png is labelled at \({x}, 3\), outside of the image \(40 x 40 px\)"):
         read_fields(tmp_path, BETHESDA)
 
 

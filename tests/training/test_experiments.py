@@ -77,6 +77,7 @@ def sheets_of_replay(cache: Path) -> list[Any]:
     return list(features.sheets(fields, [f.name for f in fields], features.untrained(), cache).values())
 
 
+@pytest.mark.usefixtures("few_earlier_fields")
 @pytest.mark.parametrize("name", [*EXPERIMENTS, "sparse_labels --coco drawn", "sparse_masks"])
 def test_it_writes_a_table_and_a_plot_and_is_not_run_twice(name: str, cache: Path, drawn: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
