@@ -176,7 +176,8 @@ class WorklistPanel(QWidget):
         self._desk.failed.disconnect(told.append)
         if told and row != self.at:
             self._failed.add(row)
-            self.table.set_standing(row, Standing("unreadable" if os.path.exists(item.slide) else "missing", message=told[0]))
+            what = "unreadable" if os.path.exists(item.slide) else "missing"
+            self.table.set_standing(row, Standing(what, message=told[0]))
             self._tell()
 
     def _opened(self) -> None:

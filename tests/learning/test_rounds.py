@@ -210,7 +210,7 @@ def test_a_cell_of_a_class_that_was_merged_is_judged_as_what_it_counts_as_now(
     lsil, hsil = BETHESDA.index("LSIL"), BETHESDA.index("HSIL")
     merged = BETHESDA.edited([replace(c, into=hsil) if i == lsil else c for i, c in enumerate(BETHESDA.classes)])
     with open_case(tmp_path / "merged.cervcell", sample, taxonomy=merged) as case:
-        case.record([Verdict("add", box, hsil) for box in sample_cells["LSIL"]])
+        case.record([Verdict("add", box, hsil) for box in sample_cells["LSIL"][:20]])
         now = case.annotations()
     before = judge(shipped_model, sample, replace(now, labels=np.full_like(now.labels, lsil)))
     assert before.max() > 0.7
