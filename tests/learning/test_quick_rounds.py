@@ -68,6 +68,7 @@ def pixels(seed: int, height: int = 128, width: int = 160) -> np.ndarray:
     ("head", "others"), [("fcos", []), ("yolof", []), ("yollo", []), ("reppoints", []), ("fcos", [WITH_YOLLO])]
 )
 def test_what_is_remembered_is_what_is_seen(head: str, others: list[dict[str, str]]) -> None:
+    torch.manual_seed(0)
     network = build(config_of(head, "small", n_classes=3, embedding=8, ensemble_with=others)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
