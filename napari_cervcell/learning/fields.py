@@ -29,6 +29,9 @@ BOX_UM = 15.0
 FIELD_MPP = 0.25
 """µm per px of a field image that does not say."""
 
+# what comes of a table or a JSON file that is not as it should be; TypeError also where a line is cut short
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, csv.Error)
+
 
 class DataError(CervcellError):
     """A folder of labelled fields is missing a part or holds something unreadable."""
@@ -159,7 +162,7 @@ def _read_points(folder: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
                 half = BOX_UM / mpp / 2
                 boxes.append([x - half, y - half, x + half, y + half])
                 labels.append(_label(taxonomy, row["class"], folder / "points.csv"))
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:  # TypeError where a line is cut short
+    except _UNREADABLE as error:
         raise DataError(f"{folder}: images.csv or points.csv is not as expected ({error!r}).") from None
     return entries
 
@@ -184,7 +187,7 @@ def _read_coco(path: Path, taxonomy: Taxonomy) -> dict[str, _Entry]:
             boxes, labels, _, _ = entries[files[annotation["image_id"]]]
             boxes.append([x, y, x + w, y + h])
             labels.append(_label(taxonomy, classes[annotation["category_id"]], path))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path} is not a COCO file ({error!r}).") from None
     return entries
 
@@ -194,7 +197,7 @@ def split_names(table: str | Path, split: str) -> list[str]:
     try:
         with Path(table).open(newline="", encoding="utf-8-sig") as f:
             names = [row["image"] for row in csv.DictReader(f) if row["split"] == split]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise DataError(f"Cannot read the columns image and split of {table} ({error!r}).") from None
     if not names:
         raise DataError(f"{table} has no image of the split {split!r}.")
@@ -215,5 +218,5 @@ def class_names(folder: str | Path) -> list[str]:
         return [str(c["name"]) for c in coco["categories"] if c["id"] in used]
     except FileNotFoundError:
         raise DataError(f"{folder} has neither images.csv with points.csv nor a COCO .json file.") from None
-    except (OSError, KeyError, ValueError, TypeError, RecursionError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise DataError(f"Cannot read the classes in {path} ({error!r}).") from None

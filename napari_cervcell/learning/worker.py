@@ -103,8 +103,8 @@ class _Trainer:
     def prepare(self, orders: queue.Queue[Order]) -> None:
         """Prepare until all is done or the next order comes; what goes wrong is for the next round to tell."""
         torch.set_num_threads(1)  # nobody waits for this
-        import_module("torch._dynamo")  # the first optimiser loads it, which takes seconds
         try:
+            import_module("torch._dynamo")  # the first optimiser loads it, which takes seconds
             with ExitStack() as stack:
                 for _ in prepare(*self._opened(stack), self._memory):
                     if not orders.empty():

@@ -34,7 +34,7 @@ from .memory import Memory
 from .nuclei import CurrentNucleus
 from .steadiness import load_torch
 from .tasks import Detection, Training
-from .view import Rectangle, View
+from .view import Rectangle, View, unwrapped
 from .writing import Writing
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ class Desk(QObject):
 
     def show_alone(self, layer: Image) -> None:
         """Hide all slides but that of `layer`: they are other patients'."""
-        layers = getattr(self.viewer, "__wrapped__", self.viewer).layers
-        slides = [other for other in layers if "slide" in other.metadata]
+        slides = [other for other in unwrapped(self.viewer).layers if "slide" in other.metadata]
         for other in slides:  # napari complains of different units in a window
             other.units = ("pixel" if layer.metadata["slide"].mpp is None else "um",) * 2
         for other in slides:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer
 
+from .view import unwrapped
+
 if TYPE_CHECKING:
     from .desk import Desk
 
@@ -33,7 +35,7 @@ class Incoming(QObject):
     def __init__(self, desk: Desk, may_stop_work: Callable[[], bool]) -> None:
         super().__init__(desk)
         self._desk, self._may_stop_work = desk, may_stop_work
-        self._layers = getattr(desk.viewer, "__wrapped__", desk.viewer).layers
+        self._layers = unwrapped(desk.viewer).layers
         self._waiting: Any = None  # a layer, for an answer
         self._changing = self._muted = self.resting = False
         self._layers.events.inserting.connect(self._comes)

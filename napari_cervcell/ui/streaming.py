@@ -16,6 +16,7 @@ from ..slides.layers import LayerData
 from ..slides.samples import sample_slide
 from ..slides.stream import Stream
 from ..slides.streamlevel import StreamLevel
+from .view import unwrapped
 
 if TYPE_CHECKING:
     from .painter import Painter
@@ -94,7 +95,7 @@ def _painter(stream: Stream) -> Painter:
 
 def _attach(layer: Any) -> None:
     if (stream := stream_of(layer.data)) is not None:
-        _painter(stream).attach(getattr(layer, "__wrapped__", layer))
+        _painter(stream).attach(unwrapped(layer))
         stream.begin()  # of a copied layer nobody else does
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-__all__ = ["View", "canvas_of"]
+__all__ = ["View", "canvas_of", "unwrapped"]
 
 Rectangle = tuple[float, float, float, float]
 Place = tuple[float, float, float]
@@ -22,7 +22,12 @@ CLOSE_UP = 40.0
 
 def canvas_of(viewer: napari.viewer.Viewer) -> Any:
     """Return napari's canvas; it has no public name, and nothing but this knows where it is."""
-    return getattr(viewer, "__wrapped__", viewer).window._qt_viewer.canvas
+    return unwrapped(viewer).window._qt_viewer.canvas
+
+
+def unwrapped(thing: Any) -> Any:
+    """Return a viewer or a layer itself, where napari has given a plugin a stand-in that hides its private parts."""
+    return getattr(thing, "__wrapped__", thing)
 
 
 class View:

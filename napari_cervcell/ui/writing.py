@@ -31,7 +31,7 @@ class Writing(QObject):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._desk = desk
-        self.running = self._words = ""
+        self.running = ""
 
     def report(self, path: Path) -> None:
         """Write what the case has come to, for people, to `path`."""
@@ -55,13 +55,10 @@ class Writing(QObject):
         if self.running:
             self._desk.failed.emit(f"{self.running}. Wait for it to end, then write {path.name}.")
             return
-        self.running, self._words = f"{path.name} is still being written", words
+        self.running = f"{path.name} is still being written"
         self.changed.emit()
         self._desk.said.emit(f"{path} is being written. You can go on meanwhile.")
-        self._desk.in_background(write, self._tell, self._end)
-
-    def _tell(self, _: Any) -> None:
-        self._desk.said.emit(self._words)
+        self._desk.in_background(write, lambda _: self._desk.said.emit(words), self._end)
 
     def _end(self) -> None:
         self.running = ""
