@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells import Cells, FloatArray
+from ..cells import Cells, FloatArray, IntArray
 
 __all__ = ["Coverage", "Scanned"]
 
@@ -43,6 +43,11 @@ class Coverage:
     def __init__(self, tile_size: int) -> None:
         self.tile_size = tile_size
         self._models: dict[tuple[int, int], int] = {}
+
+    @property
+    def tiles(self) -> IntArray:
+        """int64 (n, 2): the corners (x, y), level-0 px, of the tiles at which a model has looked."""
+        return np.array(sorted(self._models), np.int64).reshape(-1, 2)
 
     def note(self, x: int, y: int, model: int) -> None:
         """Note that `model` has looked at the tile whose corner is (x, y), level-0 px."""

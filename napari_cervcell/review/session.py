@@ -24,6 +24,7 @@ from .queue import Neighbours, Queue
 from .rows import GrowingIndex
 from .sheet import Snapshot
 from .strategies import StrategyName
+from .survey import Survey
 from .table import CellTable
 from .verdicts import ClassesChanged, Imported, ReviewError, assign, resolve
 
@@ -64,6 +65,8 @@ class Session:
     ----------
     answers : Answers
         What verdicts change at once, between rounds.
+    survey : Survey
+        Draws places to look through and to check.
     """
 
     cells_changed = Signal()
@@ -83,6 +86,7 @@ class Session:
         self._read_checked()
         self._queue = Queue(self._table, strategy, seed)
         self.answers = Answers(self._table, self._queue)
+        self.survey = Survey(self._table, seed)
         self._begin_with_classes()
 
     # ------------------------------------------------------------------------------------------------ the cells
@@ -222,8 +226,7 @@ class Session:
 
     def reload(self) -> None:
         """Read the case anew, as another program may have written to it; rows get new numbers. Raises CaseError."""
-        current = self.current
-        place = None if current is None else self.index.points[current].tolist()
+        place = None if self.current is None else self.index.points[self.current].tolist()
         before = self.taxonomy
         self._table.load()
         if self.taxonomy != before:
@@ -404,10 +407,7 @@ class Session:
     def _caught_up(self, rows: IntArray) -> list[int]:
         """Catch up; return the row that stands for each of `rows` now."""
         self.catch_up()
-        r = self._table.rows
-        for i in np.flatnonzero(r["covered"][rows] & (r["annotation"][rows] < 0)).tolist():
-            rows[i] = next(iter(np.flatnonzero(r["partner"] == rows[i]).tolist()), rows[i])
-        return [int(row) for row in rows]
+        return self._table.bearers_of(rows)
 
     def _say(self, said: Sequence[Said]) -> IntArray:
         """Record verdicts as one step; return the row of each."""

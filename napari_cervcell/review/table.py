@@ -69,6 +69,7 @@ class CellTable:
 
     Attributes
     ----------
+    case : Case
     rows : Rows
     index : GrowingIndex
         The centres of all rows, of the gone ones too.
@@ -87,20 +88,20 @@ class CellTable:
     """
 
     def __init__(self, case: Case) -> None:
-        self._case = case
+        self.case = case
         self.load()
 
     def load(self) -> None:
         """Read everything from the case anew. Raises CaseError."""
-        annotations, detections = self._case.annotations(), self._case.detections()
-        self.taxonomy = self._case.taxonomy
+        annotations, detections = self.case.annotations(), self.case.detections()
+        self.taxonomy = self.case.taxonomy
         self.rows = Rows(_COLUMNS)
         self.index = GrowingIndex()
-        self.looks = LooksStore(self._case)
+        self.looks = LooksStore(self.case)
         self.annotations = annotations
         self._held = -1
         self._longest_reach = 0.0
-        self.models = ModelNumbers(self._case)
+        self.models = ModelNumbers(self.case)
         self.newest_model = -1
         self._row_of: dict[int, int] = {}
         self._tally: tuple[tuple[float, int], IntArray] | None = None
@@ -112,7 +113,7 @@ class CellTable:
         if models:
             self.newest_model = self.models.number(models[0])
         if len(models) > 1:
-            self._hear(found, self._case.detections(models[1]).cells)
+            self._hear(found, self.case.detections(models[1]).cells)
 
     def model_of(self, row: int) -> str:
         """Return the id of the model that found the cell; empty where none did."""
@@ -126,6 +127,15 @@ class CellTable:
     def rows_of(self, annotations: Iterable[int]) -> IntArray:
         """Return the rows of annotations, by their ids."""
         return np.array([self._row_of[i] for i in annotations], np.int64)
+
+    def bearers_of(self, rows: IntArray) -> list[int]:
+        """Return which row stands now for each of `rows`: for a detection of which another row tells, that one."""
+        r = self.rows
+        told_elsewhere = r["covered"][rows] & (r["annotation"][rows] < 0)
+        return [
+            next(iter(np.flatnonzero(r["partner"] == row).tolist()), row) if elsewhere else row
+            for row, elsewhere in zip(rows.tolist(), told_elsewhere.tolist(), strict=True)
+        ]
 
     def heirs(self, rows: IntArray) -> IntArray:
         """Return `rows`, each once, with what a later model has found in the place of those that it has replaced: of
@@ -195,7 +205,7 @@ class CellTable:
         ClassesChanged
             Then nothing was taken in.
         """
-        old, new = self.annotations, self._case.annotations()
+        old, new = self.annotations, self.case.annotations()
         self._check_classes()
         if new is old:
             return _NONE
@@ -217,7 +227,7 @@ class CellTable:
         return np.concatenate([touched, partners[partners >= 0]])
 
     def _check_classes(self) -> None:
-        if self._case.taxonomy != self.taxonomy:
+        if self.case.taxonomy != self.taxonomy:
             raise ClassesChanged
 
     def _place(self, which: IntArray, homes: Mapping[int, int]) -> IntArray:
@@ -262,7 +272,7 @@ class CellTable:
         if not steps:
             return
         self._check_classes()
-        run = self._case.runs()[-1]
+        run = self.case.runs()[-1]
         self.newest_model = self.models.number(run.model_id)
         if any(step.tile.size != self.coverage.tile_size for step in steps):
             self._change_grid()
@@ -290,7 +300,7 @@ class CellTable:
 
     def _change_grid(self) -> None:
         """Show what was found on the grid of the newest run instead of what is shown; it may have been used before."""
-        detections = self._case.detections()
+        detections = self.case.detections()
         self.rows["found"][:] = False
         found = self._append_all_found(detections)
         annotated = np.flatnonzero(self.rows["annotation"] >= 0)
@@ -327,7 +337,7 @@ class CellTable:
 
     def _append(self, boxes: FloatArray, centres: FloatArray, **values: Any) -> IntArray:
         self.index.add(centres)
-        square = squares_of(centres, (self._case.width, self._case.height))
+        square = squares_of(centres, (self.case.width, self.case.height))
         return self.rows.append(len(boxes), box=boxes, square=square, **values)
 
     def _hear(self, rows: IntArray, earlier: Cells) -> None:

@@ -43,6 +43,7 @@ class Commands:
             "reject": self.reject,
             "add": self.add_at_next_click,
             "check": self.check_region,
+            "place": self.look_through,
             "previous": self.previous,
             "next": self.next,
             "undo": self.undo,
@@ -84,10 +85,14 @@ class Commands:
             self.desk.do(say, rows)
             if len(rows) == 1 and not on_slide:
                 self._widget.gallery_panel.gallery.step(1)
-        elif self.desk.session.current is not None:
-            self.desk.do(say, None)
-        else:
+        elif (current := self.desk.session.current) is None:
             self.desk.said.emit(what_to_do(self.desk.session))
+        elif self._widget.looking.holds(current):  # one after the other there, before the queue goes on
+            self.desk.do(say, [current])
+            if self.desk.session.states[current] != 0:
+                self._lead(self.desk.session.select, self._widget.looking.next_cell())
+        else:
+            self.desk.do(say, None)
 
     def next(self) -> None:
         if self._lead(self.desk.session.next) is None:
@@ -147,17 +152,34 @@ class Commands:
             lambda box: self.desk.do(self.desk.session.add_box, box), "Drag a box around a cell that was missed."
         )
 
+    def look_through(self) -> None:
+        """Go to a place drawn at random that is to be looked through, or back to the one that waits for it."""
+        self.deselect()
+        if not self._widget.overlay.visible:
+            self.toggle_overlay()
+        self._widget.looking.begin()
+
     def check_region(self) -> None:
-        """Let the next drag mark a region as checked."""
-        self._widget.pointer.take_rectangle(
-            self._check,
-            "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
-        )
+        """Mark the place that was looked through as checked; without one, let the next drag mark a region."""
+        self._widget.pointer.put_down()
+        place = self._widget.looking.place
+        if place is None:
+            self._widget.pointer.take_rectangle(
+                self._check,
+                "Drag a rectangle over what you have checked.\nWhat is unmarked in it counts as no cell.",
+            )
+        elif self.desk.view.is_about(place):
+            self._check(place)
+        else:  # what is not in sight is not checked
+            self.look_through()
 
     def _check(self, box: Any) -> None:
         self.deselect()
         left = self.desk.do(self.desk.session.check_region, box)
-        if left is None or not len(left):
+        if left is None:
+            return
+        self._widget.looking.leave()
+        if not len(left):
             return
         for label in np.unique(self.desk.session.cells.labels[left]).tolist():
             if label >= 0:
@@ -170,9 +192,12 @@ class Commands:
         )
 
     def put_down(self) -> None:
-        """Leave a tool, and the cells that are selected."""
+        """Leave a tool, and the cells that are selected; without any, the place that was to be looked through."""
+        holds_nothing = self._widget.pointer.tool == "select" and not len(self.selected())
         self._widget.pointer.put_down()
         self.deselect()
+        if holds_nothing:
+            self._widget.looking.leave()
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -260,7 +285,8 @@ class Commands:
             Key(("p",), "previous cell", self.previous, repeats=True),
             Key(("a",), "add a cell under the pointer", self.add_here),
             Key(("b",), "draw a box around a cell", self.draw_box),
-            Key(("c",), "mark a region as checked: drag a rectangle", self.check_region),
+            Key(("c",), "mark the place, or a region that you drag, as checked", self.check_region),
+            Key(("l",), "look through a place drawn at random, then mark it as checked", self.look_through),
             Key(("u", "ctrl+z"), "undo", self.undo, repeats=True),
             Key(("ctrl+shift+z",), "redo", self.redo, repeats=True),
             Key(("f",), "go to the current cell", self.fly),

@@ -41,6 +41,11 @@ _SHAPES = {
 _SHAPE = np.array([0, *(_SHAPES[State(i)] for i in range(1, len(_SHAPES) + 1))])  # by state
 _GREY = (0.78, 0.78, 0.78, 1.0)
 _BLACK = np.array([[0.0, 0.0, 0.0, 1.0]], np.float32)
+_LOOK_THROUGH = (
+    "Drawn at random. Look through all of it, put right what is\nwrong, add what is missing, then press Checked.\n"
+    "Esc: leave it."
+)
+_LOOK_AGAIN = "A place waits to be looked through:\nthe button beside Checked leads there."
 _TEAL = (0x0B / 255, 0x7F / 255, 0x7A / 255, 1.0)
 
 
@@ -63,6 +68,8 @@ class Overlay(QObject):
         Cells in view, drawn one by one or in the map; hidden ones are not in view.
     map_shown : Density or None
         The counts that are drawn where there are too many cells in view.
+    place : float32 (4,) or None
+        The place that is to be looked through, level-0 px.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -78,6 +85,7 @@ class Overlay(QObject):
         self.rows = np.zeros(0, np.int64)
         self.hint = ""  # said in place of what is in view
         self.map_shown: Density | None = None
+        self.place: FloatArray | None = None
         self._visible = True
         self._drawn: Rectangle | None = None  # within this nothing needs to be drawn anew
         self._density: Density | None = None
@@ -215,7 +223,12 @@ class Overlay(QObject):
     def tell(self) -> None:
         """Say what the hand is to do, or else what is in view."""
         if self._desk.session is not None:
-            self.caption.say(self.hint or self._in_words())
+            self.caption.say(self.hint or self._about_place() or self._in_words())
+
+    def _about_place(self) -> str:
+        if self.place is None:
+            return ""
+        return _LOOK_THROUGH if self._desk.view.is_about(self.place) else _LOOK_AGAIN
 
     def _in_words(self) -> str:
         if not self.visible:
@@ -355,7 +368,8 @@ class Overlay(QObject):
         signs.set_data(boxes, _BLACK.repeat(len(boxes), axis=0), np.full(len(boxes), Shape.CORNERS))
 
     def _draw_regions(self) -> None:
-        boxes = [*self._desk.session.checked_regions, *([] if self._drawing is None else [self._drawing])]
+        drawn = [box for box in (self._drawing, self.place) if box is not None]
+        boxes = [*self._desk.session.checked_regions, *drawn]
         sides = [
             side
             for x1, y1, x2, y2 in boxes
@@ -369,6 +383,13 @@ class Overlay(QObject):
         self._drawing = box
         self._marked = False
         self.update()
+
+    def show_place(self, box: FloatArray | None) -> None:
+        """Show a place that is to be looked through, and say so; None when it is done."""
+        self.place = box
+        self._marked = False
+        self.update()
+        self.tell()
 
 
 def _holds(outer: Rectangle, inner: Rectangle) -> bool:

@@ -47,6 +47,7 @@ _IN_A_ROW = 3  # buttons of classes
 _WIDEST = 150  # px that a class's name asks for at the most
 _ICONS = {
     "redo": ("Say again what was taken back.", "ctrl+shift+z"),
+    "place": ("Go to a place drawn at random: look through all of it, then press Checked.", "l"),
     "fly": ("Bring the current cell to the middle of the canvas.", "f"),
 }
 """Buttons without words: what they do, and the usual key."""
@@ -75,7 +76,7 @@ class ReviewBar(QWidget):
     ----------
     desk : Desk
     actions : dict of str to callable
-        What the buttons do: accept, reject, add, check, previous, next, undo, redo, fly.
+        What the buttons do: accept, reject, add, check, place, previous, next, undo, redo, fly.
     set_class : callable
         Takes a class index.
     go_to : callable
@@ -116,7 +117,7 @@ class ReviewBar(QWidget):
         self.reviewed.setToolTip("How far the review is")
         self.quality = QElidingLabel()
 
-        checked = "Drag a rectangle: all in it is reviewed, what is unmarked is no cell."
+        checked = "Drag a rectangle, or look through a place first: all in it is reviewed, what is unmarked is no cell."
         self.buttons: dict[str, QAbstractButton] = {
             "accept": Button("Accept", "It is a cell, and of this class.", "accept", "space"),
             "reject": Button("Reject", "It is not a cell to be found.", "reject", "x"),
@@ -204,9 +205,10 @@ class ReviewBar(QWidget):
         again = self._side_by_side("undo", "redo")
         again.setStretch(0, 1)
         column.addLayout(again)
-        for name in ("add", "check"):
-            self.buttons[name].setMinimumHeight(30)
-            column.addWidget(self.buttons[name])
+        column.addLayout(self._side_by_side("add", height=30))
+        check = self._side_by_side("check", "place", height=30)
+        check.setStretch(0, 1)
+        column.addLayout(check)
         column.addStretch()
         return tools
 

@@ -15,6 +15,7 @@ Place = tuple[float, float, float]
 
 _FORTYFOLD = 40 * 0.25  # µm: 40x is 0.25 µm per screen px, whatever the objective was
 
+_FRAMED = 0.8  # of the canvas that is taken by what is framed: there is room for words beside it
 
 CLOSE_UP = 40.0
 """canvas px: a cell that one is taken to is at least this large"""
@@ -147,6 +148,17 @@ class View:
         """Say whether all of `box` (x1, y1, x2, y2) is on the canvas."""
         x1, y1, x2, y2 = self.rectangle()
         return bool(x1 <= box[0] and y1 <= box[1] and box[2] <= x2 and box[3] <= y2)
+
+    def frame(self, box: Any) -> None:
+        """Show all of `box`, level-0 px, as large as the canvas allows but for a margin."""
+        self.centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        x1, y1, x2, y2 = self.rectangle()
+        self.zoom *= _FRAMED * min((x2 - x1) / (box[2] - box[0]), (y2 - y1) / (box[3] - box[1]))
+
+    def is_about(self, box: Any) -> bool:
+        """Say whether the middle of `box` (x1, y1, x2, y2) is on the canvas."""
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return self.shows((x, y, x, y))
 
     def go_to(self, box: Any, smallest: float = 0.0) -> None:
         """Centre the canvas on `box`; zoom in where the box would be smaller than `smallest` canvas px."""

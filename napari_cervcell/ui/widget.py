@@ -36,6 +36,7 @@ from .icons import icon
 from .incoming import Incoming
 from .keys import Key, KeyFilter, KeySheet
 from .learn_panel import LearnPanel
+from .look_through import LookThrough
 from .mpp_dialog import MppDialog
 from .overlay import Overlay
 from .overview_panel import OverviewPanel
@@ -75,6 +76,7 @@ class ReviewWidget(QWidget):
         self.desk = Desk(napari_viewer, self)
         self.overlay: Overlay | None = None
         self.pointer: Pointer | None = None
+        self.looking = LookThrough(self.desk)
         self.commands = Commands(self)
         self._foresee = QTimer(self, singleShot=True, interval=_REST_MS)
         self._foresee.timeout.connect(self.commands.foresee)
@@ -197,6 +199,7 @@ class ReviewWidget(QWidget):
         desk.failed.connect(self._show_error)
         desk.said.connect(self._show_note)
         desk.selected_changed.connect(self._show_selected)
+        self.looking.changed.connect(self._show_place)
         self.worklist_panel.wanted.connect(self.open_item)
         self.gallery_panel.gallery.selection_changed.connect(self._selected_in_gallery)
         self.tabs.currentChanged.connect(self._show_selected)
@@ -285,6 +288,11 @@ class ReviewWidget(QWidget):
     def _show_selected(self, *_: object) -> None:
         if self.desk.session is not None:
             self.review_bar.show_selected(self.commands.selected())
+
+    def _show_place(self) -> None:
+        if self.looking.place is not None:
+            self.note_bar.hide()  # it has been found
+        self.overlay.show_place(self.looking.place)
 
     def _foresee_soon(self, _row: int | None) -> None:
         self._foresee.start()
