@@ -113,7 +113,11 @@ class _Scenes:
 
     def checking(self) -> None:
         self._reviewed()
-        self.hands.key("c")
+        self.hands.key("l")
+        self.hands.wait("a place is drawn", lambda: self.widget.looking.place is not None, _PATIENCE)
+        for _ in range(3):
+            self.hands.key("space")
+        self.hands.rest(0.5)
         self._picture("checking")
         self.hands.key("esc")
 

@@ -37,6 +37,7 @@ Look = Callable[[NDArray[np.uint8]], Dense]
 """What computes: images uint8 (n, h, w, 3) in, what the model says of them out."""
 
 _LOWEST = 0.02
+_FAINTEST = 0.05  # from which a detection counts in recall, as in the detection toolbox that the papers used
 _RIM = 32
 """Px of nothing that the network sees around a field, so that it knows where the field ends."""
 
@@ -118,6 +119,11 @@ class _Curve:
         envelope = np.maximum.accumulate(self.precision[::-1])[::-1]
         return float(np.sum(np.diff(self.recall, prepend=0.0) * envelope))
 
+    def recall_from(self, score: float) -> float:
+        """Recall of the detections that reach `score`."""
+        taken = int((self.scores >= score).sum())
+        return float(self.recall[taken - 1]) if taken else 0.0
+
 
 def _curve(scores: NDArray[np.floating[Any]], hit: NDArray[np.bool_], n: int) -> _Curve:
     order = np.argsort(-scores, kind="stable")
@@ -170,12 +176,14 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
     dict
         ``ap``, ``f1``, ``precision``, ``recall``, ``threshold`` (class ignored; the threshold is that of the best F1),
         ``balanced_accuracy`` (mean over classes of the share of found cells that got the right class),
-        ``per_class`` (name -> ap, recall of found cells, n), ``mean_ap`` and ``mean_ap_named`` (over the classes that
-        are there), ``n_images``, ``n_cells``.
+        ``per_class`` (name -> ap, recall of found cells, n), ``mean_ap``, ``mean_ap_named`` and ``mean_recall`` (over
+        the classes that are there), ``n_images``, ``n_cells``.
 
         A class's AP is that of VOC and COCO: every detection is ranked by how likely it is a cell of this class, and
         only cells of the class are hits. In ``mean_ap_named`` each detection counts for its likeliest class alone, as
-        the window shows it: that falls short where a rare class is often second.
+        the window shows it: that falls short where a rare class is often second. ``mean_recall`` is what is printed
+        beside VOC's AP, and what the papers give: of the cells of a class, those hit by a detection that is a cell of
+        this class with a likelihood of 0.05 and more, whatever else is said of it.
     """
     scores = np.concatenate([np.zeros(0, np.float32), *(c.scores for c, *_ in results)])
     said = np.concatenate([np.zeros(0, np.int16), *(c.labels for c, *_ in results)])
@@ -202,9 +210,10 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
         recall = float((said[mine] == c).mean()) if mine.any() else (0.0 if n else None)
         if recall is not None:
             recalls.append(recall)
-        per_class[name] = {"ap": _class_ap(results, c) if n else None, "recall": recall, "n": n}
-    there = [c for c, of in enumerate(per_class.values()) if of["n"]]
-    aps = [ap for of in per_class.values() if (ap := of["ap"]) is not None]
+        per_class[name] = {"ap": None, "recall": recall, "n": n}
+    curves = {c: _class_curve(results, c) for c, of in enumerate(per_class.values()) if of["n"]}
+    for c, of_class in curves.items():
+        per_class[names[c]]["ap"] = of_class.ap
     return {
         "ap": curve.ap,
         "f1": float(f1[best]) if best >= 0 else 0.0,
@@ -212,16 +221,17 @@ def score_cells(results: Sequence[Judged], names: Sequence[str]) -> dict[str, An
         "recall": float(curve.recall[best]) if best >= 0 else 0.0,
         "threshold": threshold,
         "balanced_accuracy": _mean(recalls),
-        "mean_ap": _mean(aps),
-        "mean_ap_named": _mean([_class_ap(results, c, named=True) for c in there]),
+        "mean_ap": _mean([of_class.ap for of_class in curves.values()]),
+        "mean_ap_named": _mean([_class_curve(results, c, named=True).ap for c in curves]),
+        "mean_recall": _mean([of_class.recall_from(_FAINTEST) for of_class in curves.values()]),
         "per_class": per_class,
         "n_images": len(results),
         "n_cells": len(true),
     }
 
 
-def _class_ap(results: Sequence[Judged], c: int, named: bool = False) -> float:
-    """AP of one class: detections ranked by cell score times class score, against only its points.
+def _class_curve(results: Sequence[Judged], c: int, named: bool = False) -> _Curve:
+    """The curve of one class: detections ranked by cell score times class score, against only its points.
 
     If `named`, or where it is not known how likely they are of each class, only those that are likeliest of this one.
     """
@@ -235,7 +245,7 @@ def _class_ap(results: Sequence[Judged], c: int, named: bool = False) -> float:
         ranked.append(mine.scores)
         hits.append(match_points(mine, points[labels == c]) >= 0)
         n += int((labels == c).sum())
-    return _curve(np.concatenate(ranked), np.concatenate(hits), n).ap
+    return _curve(np.concatenate(ranked), np.concatenate(hits), n)
 
 
 def _mean(values: Sequence[float]) -> float:

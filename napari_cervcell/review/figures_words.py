@@ -70,7 +70,10 @@ def about_number(name: str, figures: ClassFigures) -> str:
     elif figures.with_missed:
         missed = "Cells that the model missed are counted, as many as checked regions tell of all classes together."
     else:
-        missed = "Cells that the model missed are not in it: check regions that hold some cells to know."
+        missed = (
+            "Cells that the model missed are not in it: check regions that hold some cells to know,\n"
+            "best places drawn at random."
+        )
     return (
         f"About {_rounded(total.value, round)} {name} cells on what was scanned, by {_cells(total.asked)} drawn at "
         f"random and reviewed, weighed by class and score.\n{_RANGE}\n{missed}\n{_how_far(figures)}"

@@ -97,6 +97,17 @@ def test_each_class_ranks_every_detection_by_how_likely_it_is_of_it() -> None:
     assert figures["balanced_accuracy"] == pytest.approx(1 / 2)
 
 
+def test_recall_as_the_papers_have_it_counts_what_is_likely_enough_whatever_else_it_is_called() -> None:
+    """Both cells are SCC and called HSIL: one of them is SCC with 0.09, the other with 0.04."""
+    cells = cells_at((100, 100, 0.9, 4), (300, 100, 0.8, 4))
+    shares = np.zeros((2, 6), np.float32)
+    shares[:, 4], shares[:, 5] = (0.9, 0.95), (0.1, 0.05)
+    here = points((100, 100), (300, 100)), np.array([5, 5], np.int16)
+    figures = score_cells([Judged(cells, *here, shares)], BETHESDA.names)
+    assert figures["mean_recall"] == pytest.approx(1 / 2)
+    assert figures["balanced_accuracy"] == 0
+
+
 def test_nothing_found_is_zero_and_not_an_error() -> None:
     figures = score_cells([Judged(Cells(), points((1, 1)), np.zeros(1, np.int16))], BETHESDA.names)
     assert (figures["ap"], figures["f1"], figures["balanced_accuracy"]) == (0, 0, 0)
