@@ -16,6 +16,7 @@ __all__ = ["SCENES"]
 
 _CLOSE = (5400.0, 4100.0, 5900.0, 4500.0)  # level-0 px
 _PATIENCE = 240.0  # seconds
+_DRAWS, _TELLING = 50, 5  # places that are drawn until one has so many cells
 
 
 class _Scenes:
@@ -113,8 +114,12 @@ class _Scenes:
 
     def checking(self) -> None:
         self._reviewed()
-        self.hands.key("l")
-        self.hands.wait("a place is drawn", lambda: self.widget.looking.place is not None, _PATIENCE)
+        for _ in range(_DRAWS):
+            self.hands.key("l")
+            self.hands.wait("a place is drawn", lambda: self.widget.looking.place is not None, _PATIENCE)
+            if len(self.desk.session.visible(*self.widget.looking.place)) >= _TELLING:
+                break
+            self.hands.key("esc")
         for _ in range(3):
             self.hands.key("space")
         self.hands.rest(0.5)

@@ -86,7 +86,7 @@ class Commands:
             if len(rows) == 1 and not on_slide:
                 self._widget.gallery_panel.gallery.step(1)
         elif (current := self.desk.session.current) is None:
-            self.desk.said.emit(what_to_do(self.desk.session))
+            self.desk.said.emit(self._widget.looking.what_to_do() or what_to_do(self.desk.session))
         elif self._widget.looking.holds(current):  # one after the other there, before the queue goes on
             self.desk.do(say, [current])
             if self.desk.session.states[current] != 0:

@@ -69,6 +69,14 @@ class LookThrough(QObject):
         here = self.place[:2] if current is None or not self.holds(current) else points[current]
         return int(rows[np.hypot(*(points[rows] - here).T).argmin()])
 
+    def what_to_do(self) -> str:
+        """Say what comes next where no cell is current; empty where there is no place."""
+        if self.place is None:
+            return ""
+        if self.next_cell() is None:
+            return "All cells shown in the place have a verdict. Add what is missing, then press Checked."
+        return "Click a cell in the place."
+
     def leave(self) -> None:
         """Have no place to look through any more."""
         if self.place is not None:

@@ -63,6 +63,8 @@ def test_after_the_last_cell_nothing_is_current_until_the_place_is_checked(hands
         hands.key("space")
     assert (session.states[inside] == State.ACCEPTED).all()
     assert session.current is None
+    hands.key("space")
+    assert "then press Checked" in hands.widget.note_bar.text.text()
     assert not len(session.checked_regions)
     hands.click(hands.widget.review_bar.buttons["check"])
     assert len(session.checked_regions) == 1
