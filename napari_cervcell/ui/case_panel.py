@@ -74,7 +74,10 @@ class CasePanel(QWidget):
         self._rest.timeout.connect(self._save_notes)
         self.notes.changed.connect(lambda: self._rest.start())
         self.checked = QElidingLabel()
-        self.checked.setToolTip("What you marked as checked: only that tells what the model has missed")
+        self.checked.setToolTip(
+            "What you marked as checked: only that tells what the model has missed.\n"
+            "The button beside Checked leads to places drawn at random."
+        )
         form = Container(widgets=[self.reviewer, self.notes], labels=True)
         form.margins = (0, 0, 0, 0)
         line_up(form.native, _LABEL_WIDTH)
