@@ -89,8 +89,9 @@ class Commands:
             self.desk.said.emit(self._widget.looking.what_to_do() or what_to_do(self.desk.session))
         elif self._widget.looking.holds(current):  # one after the other there, before the queue goes on
             self.desk.do(say, [current])
-            if self.desk.session.states[current] != 0:
-                self._lead(self.desk.session.select, self._widget.looking.next_cell())
+            session, looking = self.desk.session, self._widget.looking
+            if looking.place is not None and session.states[current] != 0:  # it was said, of the same classes
+                self._lead(session.select, looking.next_cell())
         else:
             self.desk.do(say, None)
 
