@@ -37,7 +37,7 @@ def test_a_place_is_shown_looked_through_cell_by_cell_and_checked(hands: Hands) 
     session = desk.session
     place = look_through(hands)
     assert desk.view.shows(place)
-    assert "Drawn at random" in widget.overlay.caption.text()
+    hands.wait("it is told what to do", lambda: "Drawn at random" in widget.overlay.caption.text())
     x1, y1, x2, _ = place
     assert is_there(hands, picture(hands), ((x1 + x2) / 2, y1), TEAL)
     inside = np.sort(session.visible(*place))
@@ -50,7 +50,7 @@ def test_a_place_is_shown_looked_through_cell_by_cell_and_checked(hands: Hands) 
     hands.key("c")
     assert session.checked_regions == pytest.approx(place[None], abs=1)
     assert widget.looking.place is None
-    assert "Drawn" not in widget.overlay.caption.text()
+    hands.wait("nothing is told any more", lambda: "Drawn" not in widget.overlay.caption.text())
     hands.key("space")
     assert (session.states[left] == State.ACCEPTED).all()
 
@@ -76,8 +76,7 @@ def test_a_place_waits_while_another_cell_is_looked_at_and_nothing_is_checked_un
     desk, caption = hands.widget.desk, hands.widget.overlay.caption
     place = look_through(hands)
     hands.look_at((9000, 6000, 9300, 6200))
-    hands.rest(0.3)
-    assert "waits" in caption.text()
+    hands.wait("it is told that it waits", lambda: "waits" in caption.text())
     hands.key("c")
     assert desk.view.shows(place)
     assert not len(desk.session.checked_regions)
@@ -95,7 +94,7 @@ def test_escape_leaves_first_the_tool_then_the_place(hands: Hands) -> None:
     assert (looking.place == place).all()
     hands.key("esc")
     assert looking.place is None
-    assert not hands.widget.overlay.caption.isVisible()
+    hands.wait("nothing is told any more", lambda: not hands.widget.overlay.caption.isVisible())
     hands.key("c")
     assert "Drag" in hands.widget.overlay.hint
 
