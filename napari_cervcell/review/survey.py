@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..casefile import State
 from ..cells import FloatArray, IntArray
 from .boxes import box_about, usual_side
 from .table import CellTable
@@ -67,9 +66,9 @@ class Survey:
 
     def _side(self, areas: IntArray, threshold: float, tissue: Foreground) -> float:
         """Return the side of a place, level-0 px, by how many cells there are on so much foreground."""
-        rows, case = self._table.rows, self._table.case
-        state = rows["state"]
-        shown = int((((state == 0) & (rows["score"] >= threshold)) | ((state > 0) & (state != State.REJECTED))).sum())
+        case = self._table.case
+        new, confirmed, _ = self._table.tally(threshold, len(self._table.taxonomy)).sum(axis=1).tolist()
+        shown = new + confirmed
         on_mask = (areas / tissue.downsample).astype(np.int64)
         pixels = sum(int(tissue.mask[y1:y2, x1:x2].sum()) for x1, y1, x2, y2 in on_mask.tolist())
         side = np.sqrt(_CELLS * pixels / shown) * tissue.downsample if shown else np.inf

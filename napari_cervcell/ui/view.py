@@ -95,7 +95,7 @@ class View:
 
     def rectangle_about(self, box: Any) -> Rectangle:
         """Return what the canvas would show with the middle of `box`, level-0 px, in its own."""
-        return self._around((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        return self._around(*_middle(box))
 
     def _around(self, x: float, y: float) -> Rectangle:
         height, width = self.viewer.canvas.size
@@ -151,18 +151,22 @@ class View:
 
     def frame(self, box: Any) -> None:
         """Show all of `box`, level-0 px, as large as the canvas allows but for a margin."""
-        self.centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        self.centre = _middle(box)
         x1, y1, x2, y2 = self.rectangle()
         self.zoom *= _FRAMED * min((x2 - x1) / (box[2] - box[0]), (y2 - y1) / (box[3] - box[1]))
 
     def is_about(self, box: Any) -> bool:
         """Say whether the middle of `box` (x1, y1, x2, y2) is on the canvas."""
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        x, y = _middle(box)
         return self.shows((x, y, x, y))
 
     def go_to(self, box: Any, smallest: float = 0.0) -> None:
         """Centre the canvas on `box`; zoom in where the box would be smaller than `smallest` canvas px."""
-        self.centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        self.centre = _middle(box)
         side = max(float(box[2] - box[0]), float(box[3] - box[1]), 1.0)
         if side * self.zoom < smallest:
             self.zoom = 1.5 * smallest / side
+
+
+def _middle(box: Any) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_cervcell.casefile import Case
+from napari_cervcell.cells import centres_of
 from napari_cervcell.review import Session
 from napari_cervcell.slides import Foreground
 
@@ -21,10 +22,6 @@ def draw(session: Session, tissue: Foreground = EVERYWHERE) -> np.ndarray | None
 
 def all_draws(session: Session, tissue: Foreground = EVERYWHERE, n: int = 100) -> np.ndarray:
     return np.array([draw(session, tissue) for _ in range(n)])
-
-
-def centres(places: np.ndarray) -> np.ndarray:
-    return (places[:, :2] + places[:, 2:]) / 2
 
 
 def test_a_place_is_a_square_on_the_slide_that_holds_about_eight_cells(case: Case, scan: Scan) -> None:
@@ -50,7 +47,7 @@ def test_places_lie_where_models_have_looked_and_there_is_something_on_the_glass
     scan("one", SPREAD, place=(1000, 0))
     mask = EVERYWHERE.mask.copy()
     mask[:, 180:] = False  # from x = 1440 on
-    x, _ = centres(all_draws(Session(None, case), Foreground(mask, 8.0))).T
+    x, _ = centres_of(all_draws(Session(None, case), Foreground(mask, 8.0))).T
     assert x.min() >= 1000
     assert x.max() < 1440
 
@@ -58,7 +55,7 @@ def test_places_lie_where_models_have_looked_and_there_is_something_on_the_glass
 def test_they_are_spread_evenly_whatever_was_found(case: Case, scan: Scan) -> None:
     scan("one", SPREAD)
     scan("one", [], place=(1000, 0))
-    places = centres(all_draws(Session(None, case), n=1000))
+    places = centres_of(all_draws(Session(None, case), n=1000))
     inside = places[(places[:, 0] > 200) & (places[:, 0] < 1800)]
     assert (inside[:, 0] < 1000).mean() == pytest.approx(0.5, abs=0.05)
     assert np.quantile(inside[:, 0], 0.25) == pytest.approx(600, abs=80)
@@ -73,11 +70,11 @@ def test_what_is_missed_in_them_tells_what_is_missed_everywhere(case: Case, scan
     session = Session(None, case)
     true = np.array([c[:2] for c in SPREAD + right])
     seen = np.array([c[:2] for c in found])
-    there = missed = 0
+    there = found_there = 0
     for place in all_draws(session, n=400):
         there += int(((true >= place[:2]) & (true <= place[2:])).all(axis=1).sum())
-        missed += int(((seen >= place[:2]) & (seen <= place[2:])).all(axis=1).sum())
-    assert missed / there == pytest.approx(0.75, abs=0.03)
+        found_there += int(((seen >= place[:2]) & (seen <= place[2:])).all(axis=1).sum())
+    assert found_there / there == pytest.approx(0.75, abs=0.03)
 
 
 def test_nothing_is_looked_through_twice_and_there_is_an_end(case: Case, scan: Scan) -> None:
@@ -93,7 +90,7 @@ def test_nothing_is_looked_through_twice_and_there_is_an_end(case: Case, scan: S
 
 
 def test_before_any_model_has_looked_places_come_from_the_whole_slide(case: Case) -> None:
-    x, _ = centres(all_draws(Session(None, case))).T
+    x, _ = centres_of(all_draws(Session(None, case))).T
     assert x.min() < 900
     assert x.max() > 1100
 
